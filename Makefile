@@ -1,0 +1,45 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+JS := $(wildcard static/js/*.js)
+
+help: ## List these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: .venv/runtime ## From nothing to a dashboard with moving charts (PORT=8000)
+	@$(BIN)/python manage.py up --demo
+
+up: .venv/runtime ## The same without demo traffic (VLLM_URL=http://host:8000 make up)
+	@$(BIN)/python manage.py up
+
+test: .venv/dev ## All tests that pass on this machine
+	$(BIN)/python -m pytest -m "not vllm and not bench"
+
+test-fast: .venv/dev ## Without started processes and browsers, under 45 s
+	$(BIN)/python -m pytest -m "not vllm and not bench and not e2e and not browser"
+
+lint: .venv/dev ## ruff, types, import rules, migrations, JavaScript's syntax
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	$(BIN)/mypy && $(BIN)/lint-imports --no-logo
+	@LANEWAY_HOME=$$(mktemp -d) $(BIN)/python manage.py makemigrations --check --dry-run
+	@if command -v node >/dev/null; then $(foreach js,$(JS),node --input-type=module --check < $(js) &&) true; fi
+
+format: .venv/dev ## Let ruff lay out the Python
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+bench: .venv/dev ## Measure on this machine; judges nothing
+	$(BIN)/python -m pytest -m bench -s
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing what Laneway needs into .venv (a minute the first time)…"
+	$(PIP) -e '.[redis,postgres]'
+	@touch $@
+
+.venv/dev: .venv/runtime
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+.PHONY: help demo up test test-fast lint format bench
