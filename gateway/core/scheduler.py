@@ -1,0 +1,384 @@
+"""The state machine: operations in, decisions out.
+
+    waiting → in flight → gone         rejected, expired, evicted and cancelled leave from waiting
+
+One call does, in this order: what has come due by itself (an edit under way, ageing steps,
+expiries), the operations as given, then dispatches until nothing more may run.  What waits is
+kept by ``waitlist`` and ordered by ``ordering``; ``placing`` says where it may run; ``outlook``
+reads the line and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from gateway.core import outlook
+from gateway.core.flows import GONE, IN_FLIGHT, TOP, WAITING, Flow, Request
+from gateway.core.ops import (
+    Boost,
+    Cancel,
+    Decision,
+    Dispatch,
+    Edit,
+    Evict,
+    Evicted,
+    Expire,
+    Lane,
+    Op,
+    Pace,
+    Pause,
+    Reject,
+    RejectCode,
+    Release,
+    RemoveBackend,
+    Retry,
+    SetBackend,
+    Submit,
+)
+from gateway.core.ordering import TAG_SCALE
+from gateway.core.placing import Backends, PaceBucket, Stops
+from gateway.core.policy import Policy
+from gateway.core.snapshot import Line
+from gateway.core.standing import TenantState, TierState
+from gateway.core.waitlist import Waitlist
+
+__all__ = [
+    "Boost", "Cancel", "Decision", "Dispatch", "Edit", "Evict", "Evicted", "Expire", "Op", "Pace",
+    "Pause", "Reject", "Release", "RemoveBackend", "Retry", "Scheduler", "SetBackend", "Submit",
+]  # fmt: skip
+
+AGEING_GRAIN_MS = 50  # ageing steps are waited for this coarsely; any call brings all up to date
+RETRY_AFTER_MS = (1_000, 60_000)
+MOST_BOOST = 5
+
+
+class Scheduler:
+    """The line of one pool.  Time is whole milliseconds that never go back."""
+
+    def __init__(self, policy: Policy, version: int = 0) -> None:
+        self.in_flight = 0
+        self.line = Waitlist(policy, version)
+        self.backends = Backends()
+        self.stops = Stops()
+        self.pace = PaceBucket()
+        self.requests: dict[str, Request] = {}
+        self.largest_cost = 1  # since the pool was last empty
+        self._seq = 0
+        self._decisions: list[Decision] = []
+        self._acts: dict[type, Callable[..., None]] = {
+            Submit: self._submit,
+            Release: self._release,
+            Retry: self._retry,
+            Cancel: self._cancel,
+            Boost: self._boost,
+            Evict: self._evict,
+            SetBackend: self._set_backend,
+            RemoveBackend: self._remove_backend,
+            Edit: self._edit,
+            Pause: self._pause,
+            Pace: self._set_pace,
+        }
+        self._follow(policy)
+
+    def apply(self, ops: Iterable[Op], now_ms: int) -> list[Decision]:
+        """Take in what has happened; the answer is what follows from it, in order.
+
+        Raises:
+            ValueError: a known id is submitted again, or a tier was never heard of.  Nothing of
+                the call has been done then.
+        """
+        ops = list(ops)
+        self._check(ops)
+        decisions = self._decisions = []
+        line = self.line
+        line.now_ms = now_ms
+        self.pace.refill(now_ms)
+        line.rekey_some()
+        line.age()
+        while (expiry := line.next_expiry()) and expiry[0] <= now_ms:
+            self._give_up(expiry[2])
+        for op in ops:
+            self._acts[type(op)](op)
+        self._dispatch()
+        if line.waiting or self.in_flight:
+            line.sweep()
+        elif line.tenants:
+            line.clear()
+            self.largest_cost = 1
+        return decisions
+
+    @property
+    def waiting(self) -> int:
+        return self.line.waiting
+
+    @property
+    def wake_at_ms(self) -> int | None:
+        """When ``apply([])`` is next worth calling.
+
+        Rescue needs no wake-up: it decides who goes, never whether anyone may.
+        """
+        line = self.line
+        if line.unsettled:
+            return line.now_ms
+        moments = []
+        if step := line.ageing.first():
+            moments.append(-(-step[0] // AGEING_GRAIN_MS) * AGEING_GRAIN_MS)
+        if expiry := line.next_expiry():
+            moments.append(expiry[0])
+        if line.waiting and self.pace.free_at_ms is not None:
+            moments.append(self.pace.free_at_ms)
+        return min(moments, default=None)
+
+    def look(self, now_ms: int, head: int = 50) -> Line:
+        return outlook.look(self, now_ms, head)
+
+    def position(self, id: str) -> int | None:
+        """The place in line from 1, as if nothing else came; None: not waiting, or parked."""
+        return outlook.position(self, id)
+
+    def explain(self, id: str, now_ms: int) -> outlook.Explanation | None:
+        return outlook.explain(self, id, now_ms)
+
+    # Operations
+
+    def _check(self, ops: list[Op]) -> None:
+        submitted: set[str] = set()
+        to_come: set[str] = set()
+        for op in ops:
+            if isinstance(op, Submit):
+                if op.id in self.requests or op.id in submitted:
+                    raise ValueError(f"request {op.id!r} is already known")
+                if not self.line.knows_tier(op.tier) and op.tier not in to_come:
+                    raise ValueError(f"there is no tier {op.tier!r}")
+                submitted.add(op.id)
+            elif isinstance(op, Edit):
+                to_come |= {tier.name for tier in op.policy.tiers}
+
+    def _submit(self, op: Submit) -> None:
+        line = self.line
+        tier = line.tier(op.tier)
+        tenant = line.tenant(op.tenant)
+        code = self._refusal(tier, tenant)
+        if code:
+            tier.ledger.lost(line.now_ms, "rejected")
+            self._decisions.append(Reject(op.id, code, self._retry_after_ms(tier)))
+            return
+        self._seq += 1
+        request = Request(
+            id=op.id,
+            seq=self._seq,
+            cost=max(1, op.cost),
+            prompt_tokens=op.prompt_tokens,
+            prefix=op.prefix,
+            arrived_ms=line.now_ms if op.arrived_ms is None else op.arrived_ms,
+            expires_at_ms=op.expires_at_ms,
+            avoid=op.avoid,
+            flow=line.flow(tier, tenant),
+        )
+        self.requests[op.id] = request
+        self.largest_cost = max(self.largest_cost, request.cost)
+        tier.ledger.admitted(line.now_ms)
+        self._line_up(request)
+
+    def _refusal(self, tier: TierState, tenant: TenantState) -> RejectCode | None:
+        """Why an arrival has to go; None once there is a place in line for it."""
+        if self._over_cap(tier, tenant) is None:
+            return None
+        self._dispatch()  # nobody is refused a place while the line can still move
+        code = self._over_cap(tier, tenant)
+        if code != "displaced":
+            return code
+        newest = self._newest_below(tier.rules.priority)
+        if newest is None:
+            return "queue_full"
+        its_tier = newest.flow.tier
+        its_tier.ledger.lost(self.line.now_ms, "evicted")
+        self._drop(newest)
+        retry_after_ms = self._retry_after_ms(its_tier)
+        self._decisions.append(Reject(newest.id, "displaced", retry_after_ms))
+        return None
+
+    def _over_cap(self, tier: TierState, tenant: TenantState) -> RejectCode | None:
+        if tenant.max_waiting is not None and tenant.waiting >= tenant.max_waiting:
+            return "tenant_queue_full"
+        if tier.waiting >= tier.rules.max_waiting:
+            return "queue_full"
+        return "displaced" if self.line.waiting >= self.line.policy.max_waiting else None
+
+    def _newest_below(self, priority: int) -> Request | None:
+        """Who waited least in the lowest tier that has anyone, strictly below ``priority``."""
+        for tier in reversed(self.line.tiers.values()):
+            if tier.rules.priority >= priority:
+                break
+            if tier.waiting:
+                return tier.seniority.newest()
+        return None
+
+    def _retry_after_ms(self, tier: TierState) -> int:
+        """How long until the tier is under its cap, at the rate it drains at."""
+        least, most = RETRY_AFTER_MS
+        _, out_per_s = tier.ledger.rates_per_s(self.line.now_ms)
+        if not out_per_s:
+            return most
+        over = max(1, tier.waiting - tier.rules.max_waiting + 1)
+        return max(least, min(most, round(over * 1000 / out_per_s)))
+
+    def _line_up(self, request: Request) -> None:
+        """A request waits, unless it has waited for too long already."""
+        self.line.join(request)
+        expires_at_ms = request.arrived_ms + request.flow.tier.max_wait_ms
+        if request.expires_at_ms is not None:
+            expires_at_ms = min(expires_at_ms, request.expires_at_ms)
+        if expires_at_ms <= self.line.now_ms:
+            self._give_up(request)
+
+    def _give_up(self, request: Request) -> None:
+        now_ms = self.line.now_ms
+        request.flow.tier.ledger.lost(now_ms, "expired")
+        self._drop(request)
+        self._decisions.append(Expire(request.id, now_ms - request.arrived_ms))
+
+    def _drop(self, request: Request) -> None:
+        """A waiting request goes without having run."""
+        del self.requests[request.id]
+        self.line.leave(request, GONE)
+
+    def _release(self, op: Release | Cancel) -> None:
+        request = self.requests.get(op.id)
+        if request and request.state == IN_FLIGHT:
+            del self.requests[op.id]
+            self._free(request, op.cost)
+
+    def _cancel(self, op: Cancel) -> None:
+        request = self.requests.get(op.id)
+        if request and request.state == WAITING:
+            request.flow.tier.ledger.lost(self.line.now_ms, "cancelled")
+            self._drop(request)
+        else:
+            self._release(op)
+
+    def _evict(self, op: Evict) -> None:
+        request = self.requests.get(op.id)
+        if request and request.state == WAITING:
+            request.flow.tier.ledger.lost(self.line.now_ms, "evicted")
+            self._drop(request)
+            self._decisions.append(Evicted(op.id))
+
+    def _retry(self, op: Retry) -> None:
+        request = self.requests.get(op.id)
+        if request and request.state == IN_FLIGHT:
+            self._free(request, 0)
+            request.avoid = op.avoid
+            self._line_up(request)
+
+    def _boost(self, op: Boost) -> None:
+        request = self.requests.get(op.id)
+        if request and request.state == WAITING:
+            self.line.boost(request, max(-MOST_BOOST, min(MOST_BOOST, op.by)))
+
+    def _set_backend(self, op: SetBackend) -> None:
+        self.backends.set(op.name, op.limit, op.held_back, open=op.open)
+
+    def _remove_backend(self, op: RemoveBackend) -> None:
+        self.backends.remove(op.name)
+
+    def _edit(self, op: Edit) -> None:
+        self.line.follow(op.policy, op.version)
+        self._follow(op.policy)
+
+    def _follow(self, policy: Policy) -> None:
+        self.rescue_permille = round(policy.rescue_share * 1000)
+        self.urgent_threshold = policy.urgent_threshold
+        self.backends.share_holdback(round(policy.holdback_share * 1000))
+
+    def _pause(self, op: Pause) -> None:
+        tier = self.line.tiers.get(op.tier)
+        if tier is not None:
+            self.line.pause(tier, op.paused)
+
+    def _set_pace(self, op: Pace) -> None:
+        self.pace.set(op.rate_tokens_per_s, op.burst_tokens, self.line.now_ms)
+
+    # Slots
+
+    def _dispatch(self) -> None:
+        """Send requests until the first in line may not go.
+
+        The order of the questions matters.  Rescue is asked last, so an overdue request goes only
+        where the strict lane's own choice could have gone: it takes a held-back slot when an
+        urgent request was about to, and then it is not passed over.
+        """
+        line = self.line
+        while flow := line.strict.best():
+            urgent = flow.level is not None and flow.level >= self.urgent_threshold
+            if self.pace.binds and not urgent:
+                self.stops.paced += 1
+                return
+            if not self.backends.room(urgent=urgent):
+                self.stops.blocked += 1
+                self.stops.urgent_refused += urgent
+                return
+            overdue = line.rescue.turn(line.now_ms) if self.rescue_permille else None
+            self._send(overdue or flow, "rescue" if overdue else "strict", urgent=urgent)
+
+    def _send(self, flow: Flow, lane: Lane, *, urgent: bool) -> None:
+        """Give the head of ``flow`` a slot; ``urgent`` says which slots there are to choose from."""
+        line = self.line
+        request, level = flow.head, flow.level
+        assert request is not None
+        assert level is not None
+        tier, tenant = flow.tier, flow.tenant
+        backend = self.backends.choose(request.prefix, request.avoid, urgent=urgent)
+        request.backend = backend.name
+        request.level = level
+        request.weight = flow.weight
+        request.paced = (
+            self.pace.take(request.prompt_tokens) if level < self.urgent_threshold else 0
+        )
+
+        self.in_flight += 1
+        backend.in_flight += 1
+        tier.in_flight += 1
+        tenant.in_flight += 1
+        flow.in_flight += 1
+        rescued = lane == "rescue"
+        line.strict.charge(flow, request.cost, moves_clock=not rescued)
+        line.rescue.charge(request.cost, self.rescue_permille, rescued=rescued)
+        line.leave(request, IN_FLIGHT)
+        if tenant.full:
+            for other in tenant.flows.values():
+                line.park_or_unpark(other)
+
+        waited_ms = line.now_ms - request.arrived_ms
+        tier.ledger.dispatched(line.now_ms, waited_ms, rescued=rescued)
+        terms = flow.terms
+        self._decisions.append(
+            Dispatch(
+                id=request.id,
+                backend=backend.name,
+                priority=TOP if rescued else level,
+                lane=lane,
+                waited_ms=waited_ms,
+                boost=level - terms.priority,
+                version=terms.version,
+            )
+        )
+
+    def _free(self, request: Request, cost: int | None) -> None:
+        """Take a slot back and settle what was charged for it; ``cost`` None: the estimate."""
+        line = self.line
+        flow = request.flow = request.flow.home
+        if cost is not None:
+            change = (max(0, cost) - request.cost) * TAG_SCALE // request.weight
+            line.strict.settle(flow, request.level, change)
+        self.pace.give_back(request.paced)
+        self.backends.give_back(request.backend)
+        tenant = flow.tenant
+        self.in_flight -= 1
+        flow.tier.in_flight -= 1
+        tenant.in_flight -= 1
+        flow.in_flight -= 1
+        if tenant.max_in_flight is not None:
+            for other in tenant.flows.values():
+                line.park_or_unpark(other)
+        line.rest(flow)

@@ -1,0 +1,218 @@
+"""What the line looks like at one moment: the whole contract with the dashboard.
+
+Frozen values and the pure functions that build, cut and encode them.  Seconds are floats rounded
+to a millisecond; numbers of tokens are estimates, as the scheduler charges them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from gateway.core.ledger import Quantile, Waits
+
+VERSION = 1
+BackendState = Literal["up", "down", "draining", "unknown"]
+SchedulingPolicy = Literal["priority", "fcfs", "unknown"]
+
+
+class QuantileView(Struct, frozen=True):
+    value_s: float
+    at_least: bool
+
+
+class WaitView(Struct, frozen=True):
+    """Queue waits of the last five minutes.  None: too few to say."""
+
+    n: int
+    worst_s: float
+    p50: QuantileView | None
+    p95: QuantileView | None
+    p99: QuantileView | None
+
+
+class LostView(Struct, frozen=True):
+    rejected: int
+    expired: int
+    evicted: int
+    cancelled: int
+
+
+class TierView(Struct, frozen=True, kw_only=True):
+    name: str
+    priority: int
+    state: Literal["open", "paused"]
+    waiting: int
+    waiting_tokens: int
+    in_flight: int
+    oldest_s: float | None
+    wait: WaitView
+    in_per_s: float
+    out_per_s: float
+    aged: int  # waiting, and lifted above the tier's priority by now
+    overdue: int  # waiting past the target, so in the rescue lane
+    rescued_per_min: int
+    lost_per_min: LostView
+    target_wait_s: float
+    max_wait_s: float
+    max_waiting: int
+
+
+class HeadRow(Struct, frozen=True, kw_only=True):
+    """One of the first in line.  ``effective_priority`` is ``priority`` + ``boost``."""
+
+    place: int
+    id: str
+    tenant: str
+    tier: str
+    priority: int
+    boost: int
+    effective_priority: int
+    waited_s: float
+    tokens: int
+    overdue: bool
+
+
+class BackendLine(Struct, frozen=True):
+    """A backend as the scheduler sees it."""
+
+    name: str
+    in_flight: int
+    base_limit: int
+    held_back: int
+    open: bool
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """The scheduler at one moment, before anything is known of the engines."""
+
+    version: int
+    urgent_threshold: int
+    in_flight: int
+    waiting: int
+    backends: tuple[BackendLine, ...]
+    tiers: tuple[TierView, ...]  # most urgent first
+    head: tuple[HeadRow, ...]  # in the order they would go if nothing else came
+
+
+class EngineView(Struct, frozen=True, kw_only=True):
+    """What the shell knows of a backend: its address, its health and its last metrics."""
+
+    name: str
+    url: str = ""
+    state: BackendState = "unknown"
+    engine_running: int | None = None
+    engine_waiting: int | None = None
+    kv_usage: float | None = None
+    tokens_per_s: float | None = None
+    preemptions: int | None = None
+    scheduling_policy: SchedulingPolicy = "unknown"
+    error: str = ""
+
+
+class BackendView(EngineView, frozen=True, kw_only=True):
+    in_flight: int
+    limit: int
+
+
+class PoolView(Struct, frozen=True, kw_only=True):
+    name: str
+    models: tuple[str, ...]
+    in_flight: int
+    limit: int  # slots there are, those held back included
+    held_back: int
+    urgent_threshold: int
+    waiting: int
+    backends: tuple[BackendView, ...]
+    tiers: tuple[TierView, ...]
+    head: tuple[HeadRow, ...]
+
+
+class Frame(Struct, frozen=True, kw_only=True):
+    v: int = VERSION
+    seq: int
+    at: float  # unix seconds
+    epoch: str
+    policy_version: int
+    pools: tuple[PoolView, ...]
+
+
+def pool_view(
+    name: str, models: Sequence[str], line: Line, engines: Sequence[EngineView]
+) -> PoolView:
+    """Join the line with what is known of the engines.
+
+    A backend that only one side knows is shown as well: it is new, or it is going.
+    """
+    known = {engine.name: engine for engine in engines}
+    slots = {backend.name: backend for backend in line.backends}
+    names = [*known, *(name for name in slots if name not in known)]
+    serving = [backend for backend in line.backends if backend.open]
+    held_back = sum(backend.held_back for backend in serving)
+    return PoolView(
+        name=name,
+        models=tuple(models),
+        in_flight=line.in_flight,
+        limit=sum(backend.base_limit for backend in serving) + held_back,
+        held_back=held_back,
+        urgent_threshold=line.urgent_threshold,
+        waiting=line.waiting,
+        backends=tuple(
+            _backend_view(known.get(n) or EngineView(name=n), slots.get(n)) for n in names
+        ),
+        tiers=line.tiers,
+        head=line.head,
+    )
+
+
+def _backend_view(engine: EngineView, slots: BackendLine | None) -> BackendView:
+    return BackendView(
+        **{field: getattr(engine, field) for field in EngineView.__struct_fields__},
+        in_flight=slots.in_flight if slots else 0,
+        limit=slots.base_limit + slots.held_back if slots else 0,
+    )
+
+
+def for_tenant(frame: Frame, slug: str) -> Frame:
+    """What one tenant may see: its own rows, and no backend's address or error text.
+
+    Places are kept, so the tenant sees how far down the line it stands, not who is ahead.
+    """
+    return msgspec.structs.replace(
+        frame,
+        pools=tuple(
+            msgspec.structs.replace(
+                pool,
+                head=tuple(row for row in pool.head if row.tenant == slug),
+                backends=tuple(
+                    msgspec.structs.replace(backend, url="", error="") for backend in pool.backends
+                ),
+            )
+            for pool in frame.pools
+        ),
+    )
+
+
+def encode(frame: Frame) -> bytes:
+    return msgspec.json.encode(frame)
+
+
+def seconds(ms: float) -> float:
+    return round(ms / 1000, 3)
+
+
+def wait_view(waits: Waits) -> WaitView:
+    return WaitView(
+        n=waits.n,
+        worst_s=seconds(waits.worst_ms),
+        p50=_quantile_view(waits.p50),
+        p95=_quantile_view(waits.p95),
+        p99=_quantile_view(waits.p99),
+    )
+
+
+def _quantile_view(quantile: Quantile | None) -> QuantileView | None:
+    return QuantileView(seconds(quantile.value_ms), quantile.at_least) if quantile else None
