@@ -1,0 +1,227 @@
+"""Who is asking: from headers to tenant, rules and policy, without a query.
+
+Keys, tenants and policy are one immutable value that is replaced whole.  A request keeps the value
+it began with.  While the database is away the last good value stays in force.
+"""
+
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import NamedTuple
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import Error, close_old_connections
+
+from gateway import errors, keys
+from gateway.core.policy import KeyRules, Policy, TenantRules, default_policy
+from gateway.models import APIKey, Backend, BackendRow, PolicyVersion, Revision
+
+logger = logging.getLogger(__name__)
+
+ADMIN_PATHS = ("/metrics", "/api/")
+
+
+class Caller(NamedTuple):
+    tenant: str
+    tenant_id: int
+    key_id8: str
+    key_id: int
+    kind: str
+    tenant_rules: TenantRules
+    key_rules: KeyRules
+    policy: Policy
+    policy_version: int
+
+
+class Entry(NamedTuple):
+    """One key as the token path sees it: its row, its tenant's status, and the caller it proves."""
+
+    digest: bytes
+    pepper_id: str
+    status: str
+    not_before: float | None  # unix seconds
+    expires_at: float | None
+    tenant_status: str
+    caller: Caller
+
+
+class State(NamedTuple):
+    revision: int
+    policy_version: int  # 0: none is published yet
+    policy: Policy
+    entries: Mapping[str, Entry]  # by id8
+    backends: tuple[BackendRow, ...]
+    loaded_at: float  # unix seconds; also moved by every look that found nothing changed
+
+
+EMPTY = State(-1, 0, default_policy(), {}, (), 0.0)
+
+
+class Directory:
+    """Proves callers.  Nobody is known before the first ``load`` or ``refresh``."""
+
+    def __init__(self, state: State = EMPTY, now: Callable[[], float] = time.time) -> None:
+        self.state = state
+        self._now = now
+        self._peppers: Mapping[str, bytes] = settings.LANEWAY_PEPPERS
+        # An unknown key costs what a known one costs, so time tells a stranger nothing.
+        self._dummy = secrets.token_bytes(32)
+        self._dummy_pepper = next(iter(self._peppers))
+        # A thread of its own: Django's shared one may be busy with somebody's page.
+        thread = ThreadPoolExecutor(1, thread_name_prefix="directory")
+        self._in_thread = sync_to_async(
+            self._load_if_moved, thread_sensitive=False, executor=thread
+        )
+
+    def authenticate(self, headers: Mapping[str, str], endpoint: str) -> Caller:
+        """Say who is asking, or refuse.
+
+        Raises:
+            GatewayError: 401 or 403.
+        """
+        caller = self._identify(headers)
+        is_admin, for_admins = caller.kind == "admin", endpoint.startswith(ADMIN_PATHS)
+        allowed = caller.key_rules.endpoints
+        if is_admin and not for_admins:
+            message = "An admin key cannot use model endpoints. Use a live key."
+        elif for_admins and not is_admin:
+            message = f"Only an admin key opens {endpoint}."
+        elif allowed and endpoint not in allowed:
+            message = f"The key {caller.key_id8} may not use {endpoint}."
+        else:
+            return caller
+        raise errors.forbidden("endpoint_not_allowed", message)
+
+    def _identify(self, headers: Mapping[str, str]) -> Caller:
+        """Prove the key.
+
+        Until the digest matched there is one answer for all failures; from then on the caller has
+        proven the key and gets the true reason.
+        """
+        text = presented(headers)
+        try:
+            parts = keys.parse(text) if text else None
+        except keys.Mistyped:
+            raise errors.invalid_api_key("It looks mistyped or cut off.") from None
+        if parts is None:
+            raise errors.invalid_api_key()
+        entry = self.state.entries.get(parts.id8)
+        if not self._proven(parts.whole, entry) or entry is None:
+            raise errors.invalid_api_key()
+        self._refuse_if_not_valid(entry)
+        return entry.caller
+
+    def _proven(self, whole: str, entry: Entry | None) -> bool:
+        expected = entry.digest if entry else self._dummy
+        pepper_id = entry.pepper_id if entry else self._dummy_pepper
+        pepper = self._peppers.get(pepper_id)
+        if pepper is None:  # lost: its keys are dead, `load` has said so
+            expected, pepper = self._dummy, self._peppers[self._dummy_pepper]
+        return hmac.compare_digest(keys.digest(whole, pepper), expected)
+
+    def _refuse_if_not_valid(self, entry: Entry) -> None:
+        id8, now = entry.caller.key_id8, self._now()
+        if entry.status != APIKey.Status.ACTIVE:
+            message = f"The key {id8} is {entry.status}. Ask your administrator for another one."
+            raise errors.key_refused(f"api_key_{entry.status}", message)
+        if entry.not_before is not None and now < entry.not_before:
+            message = f"The key {id8} is valid from {_moment(entry.not_before)} on."
+            raise errors.key_refused("api_key_not_yet_valid", message)
+        if entry.expires_at is not None and now >= entry.expires_at:
+            message = f"The key {id8} expired at {_moment(entry.expires_at)}."
+            raise errors.key_refused("api_key_expired", message)
+        if entry.tenant_status != "active":
+            message = f"The tenant {entry.caller.tenant} is suspended."
+            raise errors.forbidden("tenant_suspended", message)
+
+    def load(self) -> None:
+        """Read everything anew.
+
+        Raises:
+            django.db.Error: the state stays as it was.
+        """
+        revision = Revision.current()  # first: a change in between only means another load
+        newest = PolicyVersion.objects.newest()
+        policy = newest.as_policy() if newest else default_policy()
+        version = newest.number if newest else 0
+        entries = {
+            key.id8: _entry(key, policy, version) for key in APIKey.objects.select_related("tenant")
+        }
+        lost = {entry.pepper_id for entry in entries.values()} - set(self._peppers)
+        if lost:
+            logger.error("keys made with pepper %s cannot be used: it is not configured", lost)
+        backends = Backend.objects.all().as_rows()
+        self.state = State(revision, version, policy, entries, backends, self._now())
+
+    async def refresh(self) -> bool:
+        """Load if anything changed since.  True if the state was replaced."""
+        return await self._in_thread()
+
+    def _load_if_moved(self) -> bool:
+        close_old_connections()
+        try:
+            if Revision.current() == self.state.revision:
+                self.state = self.state._replace(loaded_at=self._now())
+                return False
+            self.load()
+        except Error as error:
+            logger.warning("the last known keys and policy stay in force: %s", error)
+            return False
+        except ValueError:
+            logger.exception("the newest policy cannot be read; the one before stays in force")
+            return False
+        return True
+
+
+def presented(headers: Mapping[str, str]) -> str:
+    """The key a request carries; never looked for in a URL, which ends up in logs."""
+    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and credentials.strip():
+        return credentials.strip()
+    return (headers.get("x-api-key") or headers.get("api-key") or "").strip()
+
+
+def allows_model(caller: Caller) -> Callable[[str], bool]:
+    """Whether a model is one the key may use; an empty list allows all."""
+    models = frozenset(caller.key_rules.models)
+    return models.__contains__ if models else _anything
+
+
+def _anything(model: str) -> bool:
+    return True
+
+
+def _entry(key: APIKey, policy: Policy, version: int) -> Entry:
+    tenant = key.tenant
+    caller = Caller(
+        tenant=tenant.slug,
+        tenant_id=tenant.pk,
+        key_id8=key.id8,
+        key_id=key.pk,
+        kind=key.kind,
+        tenant_rules=policy.tenants.get(tenant.slug, _NO_RULES),
+        key_rules=key.as_rules(),
+        policy=policy,
+        policy_version=version,
+    )
+    return Entry(
+        digest=bytes(key.digest),
+        pepper_id=key.pepper_id,
+        status=key.status,
+        not_before=key.not_before.timestamp() if key.not_before else None,
+        expires_at=key.expires_at.timestamp() if key.expires_at else None,
+        tenant_status=tenant.status,
+        caller=caller,
+    )
+
+
+_NO_RULES = TenantRules()
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M %Z")

@@ -1,0 +1,185 @@
+"""The fleet: which model servers are configured, and what each says of itself when asked.
+
+Health, discovery and metrics go by httpx, off the token path, each with a time-out.  What follows
+from the answers is ``pools``'s business.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+import httpx
+import msgspec
+
+from gateway import errors
+from gateway.core.ops import RemoveBackend
+from gateway.core.policy import Policy
+from gateway.core.snapshot import PoolView
+from gateway.models import BackendRow
+from gateway.pools import Backend, Cards, Pool
+from gateway.scrape import read_figures
+from gateway.upstream import NotConnected, Origin, UpstreamError
+
+logger = logging.getLogger(__name__)
+
+DISCOVERY_S = 30.0
+TIMEOUT_S = 2.0
+FAILURES_TO_DOWN = 2
+Allowed = Callable[[str], bool]
+
+
+class Fleet:
+    """All pools, kept in step with the configuration and with what the servers say."""
+
+    def __init__(self, api_key: str = "") -> None:
+        self.pools: dict[str, Pool] = {}
+        self._api_key = api_key
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._http = httpx.AsyncClient(
+            timeout=TIMEOUT_S, limits=httpx.Limits(max_connections=20), trust_env=False
+        )
+
+    async def close(self) -> None:
+        for watch in self._watches.values():
+            watch.cancel()
+        await asyncio.gather(*self._watches.values(), return_exceptions=True)
+        await self._http.aclose()
+
+    # Configuration
+
+    def configure(self, rows: Iterable[BackendRow], policy: Policy, version: int) -> None:
+        """Take over what was changed: new backends are watched, vanished ones are let go."""
+        wanted = {row.name: row for row in rows}
+        for pool in self.pools.values():
+            for backend in list(pool.backends.values()):
+                row = wanted.get(backend.name)
+                if row is None or (row.pool, row.url) != (backend.row.pool, backend.row.url):
+                    self._let_go(pool, backend)
+                elif row != backend.row:
+                    backend.row = row
+                    pool.share_out()
+        for row in wanted.values():
+            if row.pool not in self.pools:
+                self.pools[row.pool] = Pool(row.pool, policy, version)
+            if row.name not in self.pools[row.pool].backends:
+                self._take_in(self.pools[row.pool], row)
+
+    def edit(self, policy: Policy, version: int) -> None:
+        for pool in self.pools.values():
+            pool.edit(policy, version)
+
+    def _take_in(self, pool: Pool, row: BackendRow) -> None:
+        backend = Backend(row, Origin.parse(row.url), self._api_key)
+        pool.backends[row.name] = backend
+        pool.share_out()
+        self._watches[row.name] = asyncio.create_task(self._watch(pool, backend))
+
+    def _let_go(self, pool: Pool, backend: Backend) -> None:
+        self._watches.pop(backend.name).cancel()
+        del pool.backends[backend.name]
+        pool.queue.apply([RemoveBackend(backend.name)])
+        pool.share_out()
+
+    # What there is
+
+    def views(self) -> list[PoolView]:
+        return [pool.view() for pool in self.pools.values()]
+
+    def pool_of(self, model: str, allowed: Allowed) -> Pool:
+        """The pool that serves ``model``.  A model no server has named yet may still come up
+        with one that was never reached, so that is a 503 and not a 404."""
+        if allowed(model):
+            for pool in self.pools.values():
+                if any(model in backend.models for backend in pool.backends.values()):
+                    return pool
+            backends = [one for pool in self.pools.values() for one in pool.backends.values()]
+            if not all(backend.seen for backend in backends) or not backends:
+                raise errors.no_backend(model)
+        raise errors.model_not_found(model, sorted(filter(allowed, self._cards())))
+
+    def model_list(self, allowed: Allowed) -> bytes:
+        cards = [card for model, card in sorted(self._cards().items()) if allowed(model)]
+        return msgspec.json.encode({"object": "list", "data": cards})
+
+    def model_card(self, model: str, allowed: Allowed) -> bytes:
+        card = self._cards().get(model) if allowed(model) else None
+        if card is None:
+            raise errors.model_not_found(model, sorted(filter(allowed, self._cards())))
+        return msgspec.json.encode(card)
+
+    def _cards(self) -> Cards:
+        cards: Cards = {}
+        for pool in self.pools.values():
+            cards |= pool.models()
+        return cards
+
+    # Health
+
+    def failed(self, pool: Pool, backend: Backend, error: UpstreamError) -> None:
+        """A request met a failure: stop sending to a server that cannot be reached, and ask it
+        at once how it is."""
+        logger.warning("backend %s: %s", backend.name, error)
+        if isinstance(error, NotConnected):
+            self._down(pool, backend, str(error))
+        backend.wake.set()
+
+    def _down(self, pool: Pool, backend: Backend, error: str) -> None:
+        backend.error = error
+        if backend.up:
+            logger.warning("backend %s is down: %s", backend.name, error)
+            pool.went_down(backend)
+
+    async def _watch(self, pool: Pool, backend: Backend) -> None:
+        while True:
+            try:
+                shown = await self._ask(backend)
+            except (httpx.HTTPError, ValueError, KeyError) as error:
+                backend.failures += 1
+                if backend.failures >= FAILURES_TO_DOWN or isinstance(error, httpx.ConnectError):
+                    self._down(pool, backend, _sentence(error))
+            else:
+                backend.failures = 0
+                if not backend.up:
+                    logger.info("backend %s is up: %s", backend.name, ", ".join(backend.models))
+                    pool.came_up(backend)
+                pool.polled(backend, shown)
+            pool.watch_darkness()
+            await _either(backend.wake, backend.law.poll_s)
+
+    async def _ask(self, backend: Backend) -> bool:
+        """One round of questions; whether the server showed its metrics.  It is healthy when it
+        says so: a server whose figures are away is still served."""
+        now = asyncio.get_running_loop().time()
+        headers = {"authorization": f"Bearer {backend.api_key}"} if backend.api_key else {}
+        base = backend.row.url
+        (await self._http.get(f"{base}/health", headers=headers)).raise_for_status()
+        if not backend.up or now - backend.discovered_at > DISCOVERY_S:
+            listing = await self._http.get(f"{base}/v1/models", headers=headers)
+            cards = listing.raise_for_status().json()["data"]
+            backend.models = {card["id"]: card for card in cards}
+            backend.discovered_at = now
+        try:
+            metrics = await self._http.get(f"{base}/metrics", headers=headers)
+            figures = read_figures(metrics.raise_for_status().text, now)
+        except (httpx.HTTPError, ValueError):
+            return False
+        backend.before, backend.figures = backend.figures, figures
+        return figures.kv_tokens is not None or b"vllm:" in metrics.content
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most so long; and forget it."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+    event.clear()
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"answered {error.response.status_code} to {error.request.url.path}"
+    if isinstance(error, httpx.TimeoutException):
+        return f"no answer within {TIMEOUT_S:g} s"
+    return str(error) or type(error).__name__

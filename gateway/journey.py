@@ -1,0 +1,172 @@
+"""What is known of one request: filled in on its way through ``proxy``, read once at its end.
+
+Also the headers a caller gets back, since they tell just this.
+"""
+
+import asyncio
+import math
+import secrets
+
+from gateway import errors
+from gateway.auth import Caller
+from gateway.core import wire
+from gateway.core.ops import Dispatch
+from gateway.core.policy import Placement
+from gateway.exchange import HungUp, Reply, Request
+from gateway.headers import callers_own_id
+from gateway.pools import Backend, Pool
+from gateway.queue import Turn
+
+
+class Journey:
+    __slots__ = (
+        "arrived_at",
+        "backend",
+        "call",
+        "caller",
+        "code",
+        "dispatch",
+        "dispatched_at",
+        "family",
+        "first_byte_at",
+        "id",
+        "outcome",
+        "placement",
+        "pool",
+        "reader",
+        "reply",
+        "request",
+        "shown_id",
+        "status",
+        "task",
+        "turn",
+        "usage",
+        "verdict",
+    )
+
+    def __init__(self, request: Request, reply: Reply) -> None:
+        self.request = request
+        self.reply = reply
+        self.arrived_at = _now()
+        self.id = "req_" + secrets.token_urlsafe(16)
+        self.shown_id = callers_own_id(request.headers) or self.id
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self.family: errors.Family = "openai"
+        self.caller: Caller | None = None
+        self.call: wire.Call | None = None
+        self.pool: Pool | None = None
+        self.placement: Placement | None = None
+        self.turn: Turn | None = None
+        self.dispatch: Dispatch | None = None
+        self.backend: Backend | None = None
+        self.reader: wire.UsageReader | None = None
+        self.usage = wire.Usage()
+        self.dispatched_at: float | None = None
+        self.first_byte_at: float | None = None
+        self.outcome = "failed"
+        self.code = ""
+        self.status = 0
+        self.verdict: errors.GatewayError | HungUp | None = None
+
+    # What happened
+
+    def dispatched(self, dispatch: Dispatch, backend: Backend) -> None:
+        self.dispatch = dispatch
+        self.backend = backend
+        self.dispatched_at = _now()
+
+    def first_byte(self) -> None:
+        if self.first_byte_at is None:
+            self.first_byte_at = _now()
+
+    def completed(self, status: int) -> None:
+        self.outcome, self.status = "completed", status
+
+    def failed(self, error: errors.GatewayError) -> None:
+        self.outcome = "rejected" if self.dispatch is None else "failed"
+        if error.code in ("queue_timeout", "evicted"):
+            self.outcome = {"queue_timeout": "expired", "evicted": "evicted"}[error.code]
+        self.status, self.code = error.status, error.code
+
+    def hung_up(self) -> None:
+        self.outcome, self.status, self.code = "hung_up", 499, "client_disconnected"
+
+    def cut(self, verdict: errors.GatewayError | HungUp) -> None:
+        """End this request from outside, at whatever line it stands.  The caller is told
+        ``verdict``; ``HungUp`` stands for a caller that takes nothing more."""
+        if self.verdict is None:
+            self.verdict = verdict
+            self.task.cancel()
+
+    def uncancelled(self) -> errors.GatewayError | HungUp | None:
+        """After a cancellation: the verdict of ``cut``, or None if somebody else cancelled."""
+        if self.verdict is not None:
+            self.task.uncancel()
+        return self.verdict
+
+    # What it cost and how long it took
+
+    def tokens(self) -> wire.Usage:
+        """Real usage where the model server told it, else what was seen passing by."""
+        return self.reader.usage() if self.reader is not None else self.usage
+
+    def cost(self) -> int:
+        """The slot's real cost in the scheduler's units; 0 if the model server did nothing."""
+        if self.first_byte_at is None or self.call is None:
+            return 0
+        usage = self.tokens()
+        return wire.cost(usage, self.call.prompt_tokens)
+
+    @property
+    def e2e_s(self) -> float:
+        return _now() - self.arrived_at
+
+    @property
+    def queue_wait_s(self) -> float:
+        until = self.dispatched_at if self.dispatched_at is not None else _now()
+        return until - self.arrived_at
+
+    # What the caller is told
+
+    def stamp(self) -> str | None:
+        """The ``service_tier`` to show: only to a caller that named one, and only the true one."""
+        if self.call is None or self.placement is None or self.call.statement.service_tier is None:
+            return None
+        return wire.service_tier_stamp(self.placement.tier.priority, self.family)
+
+    def headers(self, own: dict[str, str]) -> dict[str, str]:
+        now = _now()
+        told = {**own, "x-request-id": self.shown_id}
+        if self.family == "anthropic":
+            told["request-id"] = self.shown_id
+        if self.caller is not None:
+            told["x-laneway-policy-version"] = str(self.caller.policy_version)
+        if self.placement is not None:
+            dispatch = self.dispatch
+            shown = dispatch.priority if dispatch else self.placement.tier.priority
+            told["x-laneway-tier"] = self.placement.tier.name
+            told["x-laneway-priority"] = str(shown)
+            told["x-laneway-queue-wait-ms"] = str(math.floor(self.queue_wait_s * 1000))
+            told["x-laneway-reason"] = ", ".join(self.reason())
+        told["openai-processing-ms"] = str(math.floor((now - self.arrived_at) * 1000))
+        return told
+
+    def reason(self) -> list[str]:
+        """Why this tier, then what waiting made of it; on a refusal the error's code first."""
+        reason = [self.code] if self.code else []
+        if self.placement is not None:
+            reason += self.placement.reason
+        if self.dispatch is not None:
+            if self.dispatch.boost:
+                reason.append(f"aged:+{self.dispatch.boost}")
+            if self.dispatch.lane == "rescue":
+                reason.append("rescue")
+        if self.backend is not None and not self.backend.honours_priority:
+            reason.append("engine_fcfs")
+        return reason
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,61 @@
+"""``manage.py issuekey``: make an API key and show it, once."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import IntegrityError
+from django.utils import timezone
+
+from gateway.core.policy import KeyRules
+from gateway.keys import KINDS
+from gateway.models import APIKey, Tenant
+
+
+class Command(BaseCommand):
+    help = "Make an API key for a tenant. It is shown once, alone on the last line."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        add = parser.add_argument
+        add("tenant", metavar="TENANT_SLUG")
+        add("--name", required=True, help="what the key is for; each name is in use once a tenant")
+        add(
+            "--ceiling", type=int, default=10, help="the most urgent priority it reaches, -10 to 10"
+        )
+        add("--kind", choices=KINDS, default="live", help="admin: reads, calls no models")
+        add("--days", type=int, default=180, help="until it expires; 0: never (default: 180)")
+        add("--json", action="store_true", help="the key and what is known of it, as one object")
+
+    def handle(self, **options: Any) -> None:
+        tenant = Tenant.objects.filter(slug=options["tenant"]).first()
+        if tenant is None:
+            known = ", ".join(Tenant.objects.values_list("slug", flat=True)) or "none yet"
+            raise CommandError(f"There is no tenant {options['tenant']!r}. Tenants: {known}.")
+        if not -10 <= options["ceiling"] <= 10:
+            raise CommandError("--ceiling is a priority from -10 to 10; higher is more urgent.")
+        if options["days"] < 0:
+            raise CommandError("--days must not be negative.")
+        expires_at = timezone.now() + timedelta(days=options["days"]) if options["days"] else None
+        try:
+            row, key = APIKey.objects.issue(
+                tenant,
+                options["name"],
+                kind=options["kind"],
+                rules=KeyRules(ceiling=options["ceiling"]),
+                expires_at=expires_at,
+            )
+        except IntegrityError:
+            twin = APIKey.objects.in_use().get(tenant=tenant, name=options["name"])
+            raise CommandError(
+                f"{tenant.slug} has a key named {twin.name!r} in use ({twin.id8}). "
+                "Take another name, or revoke that one first."
+            ) from None
+        until = f"{expires_at:%Y-%m-%d}" if expires_at else None
+        if options["json"]:
+            told = {name: options[name] for name in ("tenant", "name", "kind", "ceiling")}
+            self.stdout.write(json.dumps({**told, "id8": row.id8, "expires": until, "key": key}))
+            return
+        self.stdout.write(f"Key {row.id8} of {tenant.slug}, valid until {until or 'revoked'}.")
+        self.stdout.write("It is shown this once:")
+        self.stdout.write(key)

@@ -1,0 +1,70 @@
+"""The policy, version by version."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import models, transaction
+
+from gateway.core import policy as core
+from gateway.core.policy import Policy
+from gateway.models.announced import Announced, AnnouncedRows, Revision
+
+
+class Immutable(TypeError):
+    """A published version was about to change: publish another one."""
+
+
+class PolicyRows(AnnouncedRows["PolicyVersion"]):
+    def newest(self) -> "PolicyVersion | None":
+        return self.order_by("-number").first()
+
+    def publish(self, policy: Policy, message: str, author: User | None = None) -> "PolicyVersion":
+        """Put ``policy`` in force as the next version.
+
+        Raises:
+            ValueError: it contradicts itself; nothing was written.
+        """
+        document = core.dump(core.load(core.dump(policy)))
+        with transaction.atomic(self.db):
+            Revision.move()  # its lock makes two publishers take turns, so numbers have no gap
+            newest = self.newest()
+            number = newest.number + 1 if newest else 1
+            return self.create(number=number, document=document, message=message, author=author)
+
+    def update(self, **values: Any) -> int:
+        raise Immutable("A published policy version never changes.")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise Immutable("A published policy version is never deleted.")
+
+    delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+class PolicyVersion(Announced):
+    """One policy document as it was in force.  Never changed, never deleted."""
+
+    number = models.PositiveIntegerField(unique=True)
+    document = models.JSONField()
+    message = models.CharField(max_length=500)
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
+    published_at = models.DateTimeField(auto_now_add=True)
+
+    objects = PolicyRows.as_manager()
+
+    class Meta:
+        ordering = ["-number"]
+
+    def __str__(self) -> str:
+        return f"v{self.number}"
+
+    def save(self, *args: Any, **options: Any) -> None:
+        if not self._state.adding:
+            raise Immutable(f"{self} is published: it never changes.")
+        super().save(*args, **options)
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        raise Immutable(f"{self} is published: it is never deleted.")
+
+    def as_policy(self) -> Policy:
+        return core.load(self.document)

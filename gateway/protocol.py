@@ -1,0 +1,115 @@
+"""The server's end of a client connection: uvicorn's own, with a limit on headers.
+
+Uvicorn with httptools takes a header block of any length, and no application can stop it: an
+endless line calls nothing before its end. So bytes are counted here, where they come in. Given to
+uvicorn as ``--http gateway.protocol:Protocol``.
+"""
+
+from typing import Any, NoReturn
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gateway.errors import GatewayError
+
+MOST_LINE_BYTES = 8 * 1024  # of the request line
+MOST_HEADER_BYTES = 32 * 1024  # of the header lines after it
+# A refused client is read from for so long: closing on unread bytes sends a reset, which would
+# take the answer away from it.
+LINGER_S = 2.0
+
+TOO_LARGE = GatewayError(
+    431,
+    "headers_too_large",
+    f"The request line may have {MOST_LINE_BYTES // 1024} KiB and the headers "
+    f"{MOST_HEADER_BYTES // 1024} KiB. Send less metadata, or put it in the body.",
+    close=True,
+)
+
+
+class Protocol(HttpToolsProtocol):
+    """Answers 431 to a head that is too large and closes. All else is its parent's."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._header_bytes = 0  # of the header lines that are complete
+        self._loose_bytes = 0  # read since the last thing they led to
+        self._progress = 0  # counts such things: the end of a head, a piece of body, its end
+        self._too_large = False
+        self._refused = False
+
+    def data_received(self, data: bytes) -> None:
+        while data and not self._refused:  # else thrown away
+            # Of a head the parser gets no more than the largest one there may be: an unfinished
+            # line is kept in it and seen by no callback. The same goes for trailers and the
+            # extensions of chunks, but there a read more does no harm.
+            room = MOST_LINE_BYTES + MOST_HEADER_BYTES - self._loose_bytes
+            piece = data[:room] if self._in_head else data
+            data = data[len(piece) :]
+            progress = self._progress
+            super().data_received(piece)
+            if self._refused or self.transport.is_closing():
+                return
+            if self.transport.get_protocol() is not self:
+                return  # it is a websocket from here on, and its handshake was all of it
+            if self._progress != progress:
+                self._loose_bytes = 0
+                continue
+            self._loose_bytes += len(piece)
+            if data or len(piece) > room:
+                self._refuse()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        line_bytes = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n")
+        if line_bytes > MOST_LINE_BYTES:
+            self._stop()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value) + len(": \r\n")
+        if self._header_bytes > MOST_HEADER_BYTES:
+            self._stop()
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._progress += 1
+        self._in_head = False
+        self._header_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._progress += 1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._progress += 1
+        self._in_head = True
+        super().on_message_complete()
+
+    def _stop(self) -> NoReturn:
+        self._too_large = True
+        raise ValueError("too large")  # the parser stops, and the parent calls the next method
+
+    def send_400_response(self, msg: str) -> None:
+        if self._too_large:
+            self._refuse()
+        else:
+            super().send_400_response(msg)
+
+    def _refuse(self) -> None:
+        self._refused = True
+        self._unset_keepalive_if_required()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # an answer here would land inside the one that is being sent
+            return
+        body = TOO_LARGE.body("openai", "")
+        headers = [(name.encode(), value.encode()) for name, value in TOO_LARGE.headers().items()]
+        lines = [*self.server_state.default_headers, *headers]
+        lines.append((b"content-length", str(len(body)).encode()))
+        head = b"".join(b"%s: %s\r\n" % line for line in lines)
+        self.transport.write(STATUS_LINE[TOO_LARGE.status] + head + b"\r\n" + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()

@@ -1,0 +1,302 @@
+"""ONE REQUEST, first byte to last.  Read this first.
+
+    headers → who is it → body → what does it want → where does it belong → wait for a turn
+            → send upstream → first byte → relay → settle
+
+No policy, no parsing, no SQL and no status numbers here: each line calls the module that knows.
+Clean-up is synchronous all the way down, so a caller that leaves at any line leaves nothing.
+"""
+
+import asyncio
+import logging
+from typing import NoReturn
+
+from gateway import errors, headers
+from gateway.auth import Directory, allows_model
+from gateway.backends import Fleet
+from gateway.core import wire
+from gateway.core.ops import Submit
+from gateway.core.policy import resolve
+from gateway.exchange import HungUp, Receive, Reply, Request, Scope, Send
+from gateway.journey import Journey
+from gateway.metrics import Metrics
+from gateway.pools import Backend, Pool
+from gateway.records import Recorder
+from gateway.upstream import (
+    BrokenBeforeHead,
+    BrokenOff,
+    NotConnected,
+    Response,
+    TimedOut,
+    Upstream,
+    UpstreamError,
+)
+
+logger = logging.getLogger(__name__)
+
+# A plain answer up to here is collected and leaves with its length, so a backend that breaks off
+# is a clean 502.  A longer one leaves as it comes.
+WHOLE_REPLY_BYTES = 1024 * 1024
+ERROR_BODY_BYTES = 64 * 1024
+BLOCKED_READER_S = 60.0
+EARLY_ERROR = b'data: {"error"'
+RETRYABLE = (NotConnected, BrokenBeforeHead, BrokenOff)  # and only before a byte was forwarded
+
+
+class Overloaded(Exception):
+    """The model server's own queue is full: no failure, the request takes its old place again."""
+
+
+class Proxy:
+    """Answers every path of the data plane that a caller with a key may ask for."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        fleet: Fleet,
+        upstream: Upstream,
+        metrics: Metrics,
+        recorder: Recorder,
+    ) -> None:
+        self.directory = directory
+        self.fleet = fleet
+        self.upstream = upstream
+        self.metrics = metrics
+        self.recorder = recorder
+        self.journeys: dict[str, Journey] = {}
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        journey = Journey(Request(scope, receive), Reply(send))
+        self.journeys[journey.id] = journey
+        try:
+            await self._answer(journey)
+        except HungUp:
+            journey.hung_up()
+        except errors.GatewayError as error:
+            await self._refuse(journey, error)
+        except asyncio.CancelledError:
+            verdict = journey.uncancelled()
+            if verdict is None:
+                raise
+            if isinstance(verdict, HungUp):
+                journey.hung_up()
+            else:
+                await self._refuse(journey, verdict)
+        except Exception:  # the one place that answers: anything else is our own fault
+            logger.exception("request %s failed", journey.id)
+            await self._refuse(journey, errors.internal(journey.shown_id))
+        finally:
+            del self.journeys[journey.id]
+            self.metrics.finished(journey)
+            self.recorder.record(journey)
+
+    async def _answer(self, journey: Journey) -> None:
+        request, reply = journey.request, journey.reply
+        if self.draining:
+            raise errors.shutting_down()
+        endpoint = wire.ENDPOINTS.get(request.path)
+        if endpoint is None:
+            await self._answer_here(journey)
+            return
+        journey.family = endpoint.family
+        if request.method != "POST":
+            raise errors.method_not_allowed(request.method, request.path, "POST")
+        caller = journey.caller = self.directory.authenticate(request.headers, request.path)
+        try:
+            call = wire.parse(request.path, request.headers, await request.body())
+        except wire.WireError as error:
+            raise errors.bad_request(error.code, error.message, error.param) from None
+        journey.call = call
+        pool = journey.pool = self.fleet.pool_of(call.model, allows_model(caller))
+        async with request.cancelled_by_hangup():
+            if endpoint.queued:
+                await self._in_turn(journey, pool)
+            else:
+                await self._pass_on(journey, pool.any_backend(), wire.outgoing(call, 0), 0)
+            await reply.end()
+
+    async def _answer_here(self, journey: Journey) -> None:
+        """``/v1/models``, and a clear no to every path that is not offered."""
+        request, reply = journey.request, journey.reply
+        listing = request.path == "/v1/models"
+        if not listing and not request.path.startswith("/v1/models/"):
+            raise errors.unknown_url(request.method, request.path)
+        if request.method not in ("GET", "HEAD"):
+            raise errors.method_not_allowed(request.method, request.path, "GET")
+        caller = journey.caller = self.directory.authenticate(request.headers, "/v1/models")
+        allowed = allows_model(caller)
+        if listing:
+            body = self.fleet.model_list(allowed)
+        else:
+            body = self.fleet.model_card(request.path.removeprefix("/v1/models/"), allowed)
+        journey.completed(200)
+        await reply.whole(200, journey.headers({"content-type": "application/json"}), body)
+
+    async def _in_turn(self, journey: Journey, pool: Pool) -> None:
+        """Wait in the pool's line, and use the slot; once more elsewhere if nothing came of it."""
+        call, caller = journey.call, journey.caller
+        assert call is not None
+        assert caller is not None
+        placement = journey.placement = resolve(
+            caller.policy, caller.tenant_rules, caller.key_rules, call.statement
+        )
+        tier = placement.tier
+        pool.refuse_if_dark(call.model)
+        submit = Submit(
+            id=journey.id,
+            tier=tier.name,
+            tenant=caller.tenant,
+            cost=pool.cost_of(call, caller.tenant, placement.task_type),
+            prompt_tokens=call.prompt_tokens,
+            prefix=call.prefix,
+        )
+        async with pool.queue.turn(submit) as turn:
+            journey.turn = turn
+            retries = 1
+            while True:
+                dispatch = turn.dispatch
+                backend = pool.backends[dispatch.backend]
+                journey.dispatched(dispatch, backend)
+                self.metrics.dispatched(journey)
+                number = wire.vllm_priority(
+                    dispatch.priority, scheduled_by_priority=backend.honours_priority
+                )
+                try:
+                    await self._pass_on(journey, backend, wire.outgoing(call, number), number)
+                    pool.learn(call, caller.tenant, placement.task_type, journey.tokens())
+                    return
+                except Overloaded:
+                    pool.overloaded(backend)
+                except UpstreamError as error:
+                    self.fleet.failed(pool, backend, error)
+                    if journey.reply.started or not retries or not isinstance(error, RETRYABLE):
+                        raise _translated(error, started=journey.reply.started) from error
+                    retries -= 1
+                finally:
+                    turn.cost = journey.cost()
+                await turn.again(avoid=backend.name)
+
+    async def _pass_on(self, journey: Journey, backend: Backend, body: bytes, number: int) -> None:
+        """One exchange with one model server.  The reply starts with its first byte, not before:
+        until then another server can take over, or the failure be told with a true status."""
+        call = journey.call
+        assert call is not None
+        async with self.upstream.exchange(
+            backend.origin,
+            "POST",
+            call.endpoint,
+            headers.upstream(journey.request.headers, journey.id, number, backend.api_key),
+            body,
+            streaming=call.stream,
+        ) as response:
+            first = await response.next()
+            journey.first_byte()
+            if response.status >= 400:
+                _raise_for(response.status, await _collect(response, first))
+            if first.startswith(EARLY_ERROR):
+                event = first.removeprefix(b"data: ").split(b"\n", 1)[0]
+                _raise_for(errors.status_in(event), event)
+            if call.stream and response.headers.get("content-type", "").startswith("text/event"):
+                await self._relay_stream(journey, response, first)
+            else:
+                await self._relay_whole(journey, response, first)
+
+    async def _relay_stream(self, journey: Journey, response: Response, chunk: bytes) -> None:
+        call, reply = journey.call, journey.reply
+        assert call is not None
+        reader = journey.reader = wire.UsageReader(
+            journey.family, wants_usage=call.wants_usage, stamp=journey.stamp()
+        )
+        while chunk:
+            events = reader.feed(chunk)
+            if events:
+                if not reply.started:
+                    await reply.start(200, journey.headers(headers.STREAM))
+                await reply.write(events)
+            chunk = await response.next()
+        rest = reader.finish()
+        if not reader.saw_end:
+            raise BrokenOff("the stream ended without its terminator")
+        if not reply.started:
+            await reply.start(200, journey.headers(headers.STREAM))
+        journey.completed(200)
+        await reply.end(rest)
+
+    async def _relay_whole(self, journey: Journey, response: Response, first: bytes) -> None:
+        """A plain answer: collected if it is of usual size, passed piece by piece beyond."""
+        reply = journey.reply
+        shown = {"content-type": response.headers.get("content-type", "application/json")}
+        pieces, size = [first], len(first)
+        while chunk := await response.next():
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > WHOLE_REPLY_BYTES:
+                if not reply.started:
+                    await reply.start(response.status, journey.headers(shown))
+                await reply.write(b"".join(pieces))
+                pieces = []
+        journey.completed(response.status)
+        if reply.started:
+            await reply.end(b"".join(pieces))
+            return
+        body = wire.stamped(b"".join(pieces), journey.family, journey.stamp())
+        journey.usage = wire.usage_of(body)
+        await reply.whole(response.status, journey.headers(shown), body)
+
+    async def _refuse(self, journey: Journey, error: errors.GatewayError) -> None:
+        """Answer a failure: as a status while there is one to give, else as the last event."""
+        journey.failed(error)
+        reply = journey.reply
+        if not reply.started:
+            body = error.body(journey.family, journey.shown_id)
+            await reply.whole(error.status, journey.headers(error.headers()), body)
+        elif journey.reader is not None:
+            await reply.end(error.event(journey.family, journey.shown_id))
+        else:
+            await reply.end()  # JSON cut short does not parse, so nobody takes it for an answer
+
+    def cut_blocked_readers(self, now: float) -> None:
+        """End the exchanges whose callers have taken nothing for a minute; their slots return."""
+        for journey in list(self.journeys.values()):
+            blocked_at = journey.reply.blocked_at
+            if blocked_at is not None and now - blocked_at > BLOCKED_READER_S:
+                journey.cut(HungUp())
+
+    async def drain(self, patience_s: float) -> None:
+        """Refuse what arrives, let what runs finish, and cut what is left after ``patience_s``."""
+        self.draining = True
+        running = [journey.task for journey in self.journeys.values()]
+        if running:
+            await asyncio.wait(running, timeout=patience_s)
+        for journey in list(self.journeys.values()):
+            journey.cut(errors.shutting_down())
+
+
+async def _collect(response: Response, first: bytes) -> bytes:
+    pieces, size = [first], len(first)
+    while size < ERROR_BODY_BYTES and (chunk := await response.next()):
+        pieces.append(chunk)
+        size += len(chunk)
+    return b"".join(pieces)
+
+
+def _raise_for(status: int, body: bytes) -> NoReturn:
+    """A failure the model server told us of: its overload and its death are not the caller's."""
+    if errors.is_overload(status, body):
+        raise Overloaded
+    if errors.is_dead_engine(status, body):
+        raise BrokenBeforeHead("the engine is dead")
+    raise errors.from_vllm(status, body)
+
+
+def _translated(error: UpstreamError, *, started: bool) -> errors.GatewayError:
+    match error:
+        case TimedOut(phase="next_event"):
+            return errors.upstream_broke_off(stalled=True)
+        case TimedOut(phase=phase):
+            return errors.upstream_timeout(phase.replace("_", " "))
+        case _ if started:
+            return errors.upstream_broke_off(stalled=False)
+        case _:
+            return errors.upstream_error(f"The model server failed before it answered: {error}")

@@ -1,0 +1,110 @@
+"""The 1 Hz ticker: what changed comes in, one whole frame goes out.
+
+In: policy, keys and backends, when their revision moved.  Out: a frame of every pool, as one
+string, to whoever watches; the same frame to listeners that the site hands in.  Whole frames and
+never changes: a lost one costs a second, and a page that reconnects needs nothing but the next.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+from channels.layers import get_channel_layer
+from django.core.cache import cache
+
+from gateway.auth import Directory
+from gateway.backends import Fleet
+from gateway.core.snapshot import Frame, encode
+from gateway.records import Recorder, Sample
+
+logger = logging.getLogger(__name__)
+
+GROUP = "live"
+LATEST = "laneway.live.frame"  # the cache's key for the newest frame
+LATEST_TTL_S = 5
+TICK_S = 1.0
+Listener = Callable[[Frame], Awaitable[None]]
+
+
+class Publisher:
+    def __init__(self, directory: Directory, fleet: Fleet, recorder: Recorder) -> None:
+        self.directory = directory
+        self.fleet = fleet
+        self.recorder = recorder
+        self.listeners: list[Listener] = []
+        self.ticked_at: float | None = None  # loop time of the last whole tick
+        self._epoch = secrets.token_hex(8)
+        self._seq = 0
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            await self.tick()
+            due = max(due + TICK_S, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    async def tick(self) -> None:
+        """One second's work.  Its parts fail alone: without a database the line is still shown,
+        without a channel layer a new policy still arrives."""
+        frame = self.frame()
+        await _alone("taking over changes", self.take_over())
+        await _alone("showing the line", self._show(frame))
+        self._remember(frame)
+        for listener in self.listeners:
+            await _alone("telling a listener", listener(frame))
+        self.ticked_at = asyncio.get_running_loop().time()
+
+    async def take_over(self) -> None:
+        """Bring keys, policy and backends up to date, if any of them changed."""
+        before = self.directory.state
+        if not await self.directory.refresh():
+            return
+        state = self.directory.state
+        if state.policy_version != before.policy_version:
+            self.fleet.edit(state.policy, state.policy_version)
+        self.fleet.configure(state.backends, state.policy, state.policy_version)
+
+    def frame(self) -> Frame:
+        self._seq += 1
+        return Frame(
+            seq=self._seq,
+            at=time.time(),
+            epoch=self._epoch,
+            policy_version=self.directory.state.policy_version,
+            pools=tuple(self.fleet.views()),
+        )
+
+    async def _show(self, frame: Frame) -> None:
+        text = encode(frame).decode()
+        await cache.aset(LATEST, text, LATEST_TTL_S)
+        layer = get_channel_layer()
+        if layer is not None:
+            await layer.group_send(GROUP, {"type": "live.frame", "text": text})
+
+    def _remember(self, frame: Frame) -> None:
+        for pool in frame.pools:
+            for tier in pool.tiers:
+                self.recorder.sample(
+                    Sample(
+                        pool=pool.name,
+                        tier=tier.name,
+                        at=frame.at,
+                        waiting=tier.waiting,
+                        in_flight=tier.in_flight,
+                        oldest_s=tier.oldest_s,
+                        wait_p50_s=tier.wait.p50.value_s if tier.wait.p50 else None,
+                        wait_p95_s=tier.wait.p95.value_s if tier.wait.p95 else None,
+                        in_per_s=tier.in_per_s,
+                        out_per_s=tier.out_per_s,
+                    )
+                )
+
+
+async def _alone(doing: str, part: Awaitable[None]) -> None:
+    try:
+        await part
+    except Exception:  # whatever it is, the next second must come
+        logger.exception("%s failed; trying again in a second", doing)

@@ -1,0 +1,21 @@
+"""What Celery does for the gateway: old rows go.  Each task may run twice."""
+
+from datetime import timedelta
+
+from celery import shared_task
+from django.utils import timezone
+
+from gateway.models import QueueSample, UsageRecord
+
+SAMPLES_KEPT = timedelta(hours=1)
+USAGE_KEPT = timedelta(days=90)
+
+
+@shared_task
+def prune_samples() -> None:
+    QueueSample.objects.older_than(timezone.now() - SAMPLES_KEPT).delete()
+
+
+@shared_task
+def prune_usage() -> None:
+    UsageRecord.objects.older_than(timezone.now() - USAGE_KEPT).delete()
