@@ -1,0 +1,35 @@
+"""The front door: model calls go to the data plane, websockets to the live view, pages to Django.
+
+The data plane is asked first and by path alone, so that no middleware, session or query of the
+site stands in the way of a token.
+"""
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
+
+from django.core.asgi import get_asgi_application
+
+pages: Any = get_asgi_application()  # loads the apps: what is imported below needs their models
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+
+from dashboard.live.routing import websocket_urlpatterns
+from gateway.asgi import plane
+from gateway.exchange import Receive, Scope, Send
+
+routes: Any = websocket_urlpatterns  # Channels' stubs know no plain list of Django's paths
+sockets: Any = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes)))
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    kind = scope["type"]
+    if kind == "lifespan" or (kind == "http" and plane.serves(scope["path"])):
+        await plane(scope, receive, send)
+    elif kind == "websocket":
+        await sockets(scope, receive, send)
+    else:
+        await pages(scope, receive, send)

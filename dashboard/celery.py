@@ -1,0 +1,31 @@
+"""The Celery application and its schedule: in code, so that nobody edits cron."""
+
+import fcntl
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import beat_init
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
+
+app = Celery("laneway")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+app.conf.beat_schedule = {
+    "prune-samples": {"task": "gateway.tasks.prune_samples", "schedule": 300.0},
+    "prune-usage": {"task": "gateway.tasks.prune_usage", "schedule": 3600.0},
+}
+
+
+@beat_init.connect
+def only_beat(sender: Any, **kwargs: Any) -> None:
+    """Keep a second beat on the same data folder away: each task would be sent twice."""
+    from django.conf import settings
+
+    lock = open(settings.LANEWAY_HOME / "celery" / "beat.lock", "w")  # noqa: SIM115 - held until the process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit("Another Celery beat already works on this data folder.") from None
+    sender.lock = lock

@@ -1,0 +1,96 @@
+"""The websocket of the live page: authorise, join, pass on.
+
+Frames arrive as text, encoded once for everybody.  Nothing is computed here; all that a connection
+remembers is how far its page is behind, for Daphne holds no sender back: what a stalled page does
+not read would pile up in memory.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.utils import timezone
+
+from dashboard.accounts.permissions import may_watch
+from dashboard.accounts.sessions import person_now
+from dashboard.live import history
+
+GROUP = "live"
+SKIP_AFTER = 3  # unanswered frames
+CLOSE_AFTER_S = 30.0
+RECHECK_S = 10.0
+
+SIGNED_OUT, FORBIDDEN, SLOW = 4401, 4403, 4408
+
+
+class LiveConsumer(AsyncWebsocketConsumer):
+    joined = False
+    unanswered = 0
+    skipped = False
+    answered_at = 0.0
+    checked_at = 0.0
+
+    async def connect(self) -> None:
+        # Accepted even when refused: a page can read a close code, but not a failed handshake.
+        await self.accept()
+        refused = _refusal(self.scope["user"])
+        if refused:
+            await self.close(code=refused)
+            return
+        self.answered_at = self.checked_at = _now()
+        await self._send_history()
+        await self.channel_layer.group_add(GROUP, self.channel_name)  # no stranger comes this far
+        self.joined = True
+
+    async def disconnect(self, code: int) -> None:
+        if self.joined:
+            await self.channel_layer.group_discard(GROUP, self.channel_name)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Every message of a page answers one frame; what it says besides does not matter."""
+        self.answered_at = _now()
+        self.unanswered = max(0, self.unanswered - 1)
+        if self.skipped and not self.unanswered:
+            self.skipped = False
+            await self._send_history()  # what it missed
+
+    async def live_frame(self, message: dict[str, Any]) -> None:
+        now = _now()
+        if now - self.checked_at > RECHECK_S:
+            self.checked_at = now
+            refused = _refusal(await person_now(self.scope["session"].session_key))
+            if refused:
+                await self.close(code=refused)
+                return
+        if self.unanswered == 0:
+            self.answered_at = now
+        elif now - self.answered_at > CLOSE_AFTER_S:
+            await self.close(code=SLOW)
+            return
+        if self.unanswered >= SKIP_AFTER:
+            self.skipped = True
+            return
+        self.unanswered += 1
+        await self.send(text_data='{"k":"snap",' + message["text"].lstrip()[1:])
+
+    async def _send_history(self) -> None:
+        for past in await _histories():
+            await self.send(text_data=json.dumps(past, separators=(",", ":")))
+
+
+def _refusal(person: Any) -> int:
+    if not person.is_authenticated:
+        return SIGNED_OUT
+    return 0 if may_watch(person) else FORBIDDEN
+
+
+@database_sync_to_async
+def _histories() -> list[dict[str, Any]]:
+    now = timezone.now()
+    return [history.recent(pool, now) for pool in history.pools(now)]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,9 @@
+from django.urls import path
+
+from dashboard.live import views
+
+app_name = "live"
+urlpatterns = [
+    path("", views.page, name="page"),
+    path("figures/", views.figures, name="figures"),
+]

@@ -1,0 +1,71 @@
+"""The live page, the figures it draws in, and the newest frame for machines."""
+
+from functools import lru_cache
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from dashboard.accounts.keys import admin_key
+from dashboard.accounts.permissions import may_watch
+from dashboard.live import charts
+from gateway.core.policy import default_policy
+from gateway.errors import GatewayError
+from gateway.models import PolicyVersion
+
+FRAME_KEY = "laneway.live.frame"  # the gateway's ticker puts each frame there, for 5 s
+
+
+@login_required
+@require_safe
+def page(request: HttpRequest) -> HttpResponse:
+    version = PolicyVersion.objects.newest()
+    policy = version.as_policy() if version else default_policy()
+    context = {
+        "tiers": policy.by_urgency,
+        "version": version,
+        "figures": _figures(version.number if version else 0),
+        "address": request.build_absolute_uri("/v1"),
+    }
+    return render(request, "live/live.html", context)
+
+
+@login_required
+@require_safe
+def figures(request: HttpRequest) -> HttpResponse:
+    """The charts of the newest policy: an open page asks when a frame names another version."""
+    version = PolicyVersion.objects.newest()
+    return JsonResponse(_figures(version.number if version else 0))
+
+
+@lru_cache(maxsize=8)
+def _figures(number: int) -> dict[str, Any]:
+    """A published version never changes, so neither do its charts."""
+    version = PolicyVersion.objects.filter(number=number).first()
+    policy = version.as_policy() if version else default_policy()
+    return {"policy_version": number, "charts": charts.figures(policy)}
+
+
+@require_safe
+def live_api(request: HttpRequest) -> HttpResponse:
+    """The newest frame as JSON, for a signed-in person or an admin key."""
+    try:
+        if not may_watch(request.user):
+            admin_key(request.headers.get("Authorization", ""), timezone.now())
+        frame = cache.get(FRAME_KEY)
+        if frame is None:
+            raise _silent()
+    except GatewayError as error:
+        return HttpResponse(error.body("openai", ""), status=error.status, headers=error.headers())
+    return HttpResponse(
+        frame, content_type="application/json", headers={"Cache-Control": "no-store"}
+    )
+
+
+def _silent() -> GatewayError:
+    message = "The gateway has published no state in the last 5 s. It may be starting or down."
+    return GatewayError(503, "no_live_state", message, type="server_error", retry_after_s=1)

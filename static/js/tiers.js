@@ -1,0 +1,131 @@
+// One row a tier: what it says (pure), and putting that into the page without touching what is the same.
+
+import { setText, setTitle } from "./patch.js";
+import { ABSENT, about, count, percent, priority, quantile, rate, seconds, tokens } from "./units.js";
+
+const GROWS = 1.05;
+
+/** How far the oldest is past what the policy aims at: "", "warn" (target) or "crit" (3 × target, or max wait). */
+export function tint(oldestS, { target_wait_s: target, max_wait_s: most }) {
+  if (oldestS == null || oldestS <= target) return "";
+  return oldestS >= Math.min(3 * target, most) ? "crit" : "warn";
+}
+
+export function lost({ lost_per_min: l }) {
+  return l.rejected + l.expired + l.evicted + l.cancelled;
+}
+
+/** @returns {{word: string, mark: string}} never told by colour alone */
+export function state(tier) {
+  if (tier.state === "paused") return { word: "paused", mark: "‖" };
+  if (tier.state !== "open") return { word: tier.state, mark: "▼" };
+  if (tier.lost_per_min.rejected > 0) return { word: "shedding", mark: "◆" };
+  const idle = tier.waiting === 0 && tier.in_flight === 0 && tier.in_per_s < 0.05;
+  return idle ? { word: "no traffic", mark: "○" } : { word: "open", mark: "●" };
+}
+
+/** ▲ more come than go, ▼ fewer, = level; nothing when nothing moves. */
+export function trend({ waiting, in_per_s: inS, out_per_s: outS }) {
+  if (inS < 0.05 && outS < 0.05) return "";
+  if (waiting > 0 && inS > outS * GROWS && inS - outS >= 0.1) return "▲";
+  if (waiting > 0 && outS > inS * GROWS && outS - inS >= 0.1) return "▼";
+  return "=";
+}
+
+/** The waits as cells: the first percentile with too few requests says the worst wait and how few. */
+export function waits({ wait }) {
+  const cells = ["p50", "p95", "p99"].map((name) => ({ text: quantile(wait[name]), few: wait[name] == null }));
+  const first = cells.find((cell) => cell.few);
+  if (first && wait.n > 0) first.text = `worst ${seconds(wait.worst_s)}\nn=${wait.n}`;
+  return cells;
+}
+
+/** A sentence for a tier that moves: when it is full, or empty. */
+export function sentence(tier) {
+  const difference = tier.in_per_s - tier.out_per_s;
+  const by = rate(Math.abs(difference));
+  if (trend(tier) === "▲") {
+    const left = Math.max(0, tier.max_waiting - tier.waiting);
+    return `${tier.name} grows by ${by}/s: full (${count(tier.max_waiting)}) in about ${about(left / difference)}`;
+  }
+  if (trend(tier) === "▼" && tier.waiting >= 20) {
+    return `${tier.name} shrinks by ${by}/s: empty in about ${about(tier.waiting / -difference)}`;
+  }
+  return null;
+}
+
+/** Everything a row shows, as text. `agedS` is how much time went by since the frame. */
+export function cells(tier, pool, agedS = 0) {
+  const oldestS = tier.oldest_s == null ? null : tier.oldest_s + agedS;
+  const [p50, p95, p99] = waits(tier);
+  const { word, mark } = state(tier);
+  return {
+    name: tier.name,
+    priority: priority(tier.priority),
+    state: `${mark} ${word}`,
+    waiting: count(tier.waiting),
+    in_flight: count(tier.in_flight),
+    share: pool.limit ? percent(tier.in_flight / pool.limit) : ABSENT,
+    oldest: (tint(oldestS, tier) ? "▲ " : "") + seconds(oldestS),
+    p50: p50.text,
+    p95: p95.text,
+    p99: p99.text,
+    rates: `${rate(tier.in_per_s)} → ${rate(tier.out_per_s)}`,
+    trend: trend(tier),
+    aged: count(tier.aged),
+    overdue: count(tier.overdue),
+    lost: count(lost(tier)),
+  };
+}
+
+/** The line of a sparkline in a box of 120 × 24; a gap stays a gap. */
+export function sparkPath(values, most) {
+  const top = Math.max(most, 1);
+  const step = values.length > 1 ? 120 / (values.length - 1) : 0;
+  let path = "";
+  let pen = "M";
+  values.forEach((value, i) => {
+    if (value == null) {
+      pen = "M";
+      return;
+    }
+    path += `${pen}${(i * step).toFixed(1)},${(23 - (value / top) * 22).toFixed(1)}`;
+    pen = "L";
+  });
+  return path;
+}
+
+/** Keeps one row a tier, in the frame's order; rows that stay keep their focus. */
+export function patchRows(body, template, pool, { agedS, spark }) {
+  pool.tiers.forEach((tier, rank) => {
+    let row = body.querySelector(`[data-tier="${CSS.escape(tier.name)}"]`);
+    if (!row) {
+      row = template.content.firstElementChild.cloneNode(true);
+      row.dataset.tier = tier.name;
+    }
+    if (body.children[rank] !== row) body.insertBefore(row, body.children[rank] ?? null);
+    patchRow(row, tier, pool, { agedS, rank, path: spark(tier.name) });
+  });
+  while (body.children.length > pool.tiers.length) body.lastElementChild.remove();
+}
+
+export function patchRow(row, tier, pool, { agedS, rank, path }) {
+  const says = cells(tier, pool, agedS);
+  for (const [name, text] of Object.entries(says)) setText(row.querySelector(`[data-cell="${name}"]`), text);
+  row.dataset.rank = rank % 5;
+  row.dataset.state = state(tier).word.replace(" ", "-");
+  row.dataset.trend = says.trend === "▲" ? "growing" : "";
+  row.querySelector(".oldest").dataset.tint = tint(tier.oldest_s == null ? null : tier.oldest_s + agedS, tier);
+  waits(tier).forEach(({ few }, i) => row.querySelector(".waits").children[i].classList.toggle("few", few));
+  for (const name of ["aged", "overdue", "lost"]) {
+    row.querySelector(`[data-cell="${name}"]`).classList.toggle("zero", says[name] === "0");
+  }
+  row.querySelector(".spark path").setAttribute("d", path);
+  row.querySelector(".bar rect").setAttribute("width", `${Math.min(100, (100 * tier.waiting) / tier.max_waiting).toFixed(1)}%`);
+  const l = tier.lost_per_min;
+  setTitle(row.querySelector('[data-label="Waiting"]'), `${tokens(tier.waiting_tokens)} tokens wait; full at ${count(tier.max_waiting)}`);
+  setTitle(row.querySelector(".oldest"), `target ${seconds(tier.target_wait_s)}, expires at ${seconds(tier.max_wait_s)}`);
+  setTitle(row.querySelector('[data-label^="Wait p50"]'), `${count(tier.wait.n)} requests, the worst waited ${seconds(tier.wait.worst_s)}`);
+  setTitle(row.querySelector('[data-label^="Lost"]'), `rejected ${count(l.rejected)}, expired ${count(l.expired)}, evicted ${count(l.evicted)}, hung up ${count(l.cancelled)}`);
+  setTitle(row.querySelector('[data-label="Overdue"]'), `${count(tier.rescued_per_min)} a minute are rescued`);
+}
