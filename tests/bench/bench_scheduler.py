@@ -1,0 +1,103 @@
+"""How fast the scheduler is on this machine: one core, pure Python, nothing awaited.
+
+    python tests/bench/bench_scheduler.py
+
+A full line is kept full: each round gives one slot back, which dispatches the next, and submits
+another.  ``pick`` is the longest part of that, ``apply([Release])``.
+"""
+
+import random
+import sys
+from pathlib import Path
+from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from msgspec.structs import replace
+
+from gateway.core.ops import Dispatch, Edit, Op, Release, SetBackend, Submit
+from gateway.core.policy import Policy, Tier, default_policy
+from gateway.core.scheduler import Scheduler
+
+SLOTS = 64
+ROUNDS = 30_000
+SUBMITS_PER_S = 250  # virtual: slow enough for ageing, expiry and rescue to take part
+
+
+def roomy(tier: Tier) -> Tier:
+    return replace(tier, max_waiting=1_000_000, max_wait_s=86_400)
+
+
+def line_of(waiting: int, flows: int) -> tuple[Scheduler, list[str], list[Op], int]:
+    policy = default_policy()
+    policy = replace(
+        policy, tiers=tuple(roomy(tier) for tier in policy.tiers), max_waiting=1_000_000
+    )
+    names = [tier.name for tier in policy.tiers]
+    tenants = max(1, flows // len(names))
+    draw = random.Random(7)
+    scheduler = Scheduler(policy, 1)
+    scheduler.apply([SetBackend("gpu", SLOTS)], 0)
+
+    def another(number: int) -> Submit:
+        cost = draw.randrange(50, 2_000)
+        return Submit(f"r{number}", draw.choice(names), f"t{draw.randrange(tenants)}", cost)
+
+    running: list[str] = []
+    for number in range(waiting + SLOTS):
+        for decision in scheduler.apply([another(number)], number // 100):
+            if isinstance(decision, Dispatch):
+                running.append(decision.id)
+    fresh: list[Op] = [another(waiting + SLOTS + number) for number in range(ROUNDS)]
+    return scheduler, running, fresh, (waiting + SLOTS) // 100
+
+
+def percentile(times: list[float], share: float) -> float:
+    return sorted(times)[min(len(times) - 1, int(len(times) * share))] * 1e6
+
+
+def measure(waiting: int, flows: int) -> str:
+    scheduler, running, fresh, start_ms = line_of(waiting, flows)
+    picks: list[float] = []
+    dispatched = gone = 0
+    began = perf_counter()
+    for number, submit in enumerate(fresh):
+        now_ms = start_ms + number * 1000 // SUBMITS_PER_S
+        before = perf_counter()
+        decisions = scheduler.apply([Release(running[number], 900)], now_ms)
+        picks.append(perf_counter() - before)
+        decisions += scheduler.apply([submit], now_ms)
+        for decision in decisions:
+            if isinstance(decision, Dispatch):
+                running.append(decision.id)
+                dispatched += 1
+            else:
+                gone += 1
+    took_s = perf_counter() - began
+
+    before = perf_counter()
+    line = scheduler.look(now_ms)
+    look_ms = (perf_counter() - before) * 1e3
+
+    turns: list[float] = []
+    edited = Policy(tiers=scheduler.line.policy.tiers, default_tier="standard", rescue_share=0.2)
+    ops: list[Op] = [Edit(replace(edited, max_waiting=1_000_000), 2)]
+    while ops or scheduler.wake_at_ms == now_ms:
+        before = perf_counter()
+        scheduler.apply(ops, now_ms)
+        turns.append((perf_counter() - before) * 1e3)
+        ops = []
+    return (
+        f"{line.waiting:>9,} {len(scheduler.line.flows):>7,} {dispatched / took_s:>15,.0f} "
+        f"{percentile(picks, 0.5):>8.0f} {percentile(picks, 0.99):>8.0f} {max(picks) * 1e6:>8.0f} "
+        f"{gone:>8,} {look_ms:>8.1f} {sum(turns):>9.0f} {max(turns):>10.1f}"
+    )
+
+
+if __name__ == "__main__":
+    print(
+        "  waiting   flows  dispatch+submit/s  pick p50      p99   max µs "
+        "  gone  look ms   edit ms  longest turn"
+    )
+    for waiting, flows in ((1_000, 500), (10_000, 2_000), (10_000, 10_000), (100_000, 8_000)):
+        print(measure(waiting, flows))

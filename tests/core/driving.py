@@ -1,0 +1,224 @@
+"""Random operations for the scheduler, and what has to hold after each of them."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+from msgspec.structs import replace
+
+from gateway.core.flows import TOP
+from gateway.core.ops import (
+    Boost,
+    Cancel,
+    Decision,
+    Dispatch,
+    Edit,
+    Evict,
+    Evicted,
+    Expire,
+    Op,
+    Pace,
+    Pause,
+    Reject,
+    Release,
+    RemoveBackend,
+    Retry,
+    SetBackend,
+    Submit,
+)
+from gateway.core.policy import Ageing, Policy, TenantRules, Tier
+from gateway.core.scheduler import Scheduler
+from tests.core.reference import Reference, as_row
+
+TENANTS = ("acme", "birch", "cedar", "dogwood")
+BACKENDS = ("gpu-1", "gpu-2", "gpu-3")
+TIER_POOL = (
+    ("realtime", 10, 2, 10),
+    ("critical", 8, 5, 30),
+    ("interactive", 4, 20, 90),
+    ("standard", 0, 60, 300),
+    ("batch", -5, 90, 400),
+    ("background", -10, 120, 600),
+)
+
+
+def random_policy(draw: Random) -> Policy:
+    """Two to six tiers, small caps, short waits: everything a run meets happens often."""
+    chosen = sorted(draw.sample(range(len(TIER_POOL)), draw.randint(2, len(TIER_POOL))))
+    tiers = tuple(
+        Tier(
+            name=name,
+            priority=priority,
+            target_wait_s=target_wait_s * draw.choice((0.2, 1)),
+            max_wait_s=max_wait_s,
+            max_waiting=draw.choice((4, 12, 30)),
+            ages=draw.random() < 0.8,
+        )
+        for name, priority, target_wait_s, max_wait_s in (TIER_POOL[n] for n in chosen)
+    )
+    tenants = {
+        slug: TenantRules(
+            weight=draw.choice((50, 100, 300)),
+            max_waiting=draw.choice((None, None, 4)),
+            max_in_flight=draw.choice((None, None, 1, 3)),
+            ceiling=draw.choice((10, 6)),
+        )
+        for slug in TENANTS[:3]
+    }
+    ageing = draw.choice(
+        (None, Ageing(), Ageing(), Ageing(after_s=5, step_s=2.5, most=6, ceiling=5))
+    )
+    return Policy(
+        tiers=tiers,
+        default_tier=tiers[0].name,
+        ageing=ageing,
+        rescue_share=draw.choice((0, 0.05, 0.1, 0.2, 0.5)),
+        holdback_share=draw.choice((0, 0.05, 0.3)),
+        max_waiting=draw.choice((10, 40)),
+        tenants=tenants,
+    )
+
+
+@dataclass
+class Traffic:
+    """Draws one operation at a time; knows the ids it has made up."""
+
+    draw: Random
+    policy: Policy
+    version: int = 0
+    now_ms: int = 0
+    ids: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+
+    def operations(self) -> list[Op]:
+        """What happens at one moment; now and then nothing, or several things."""
+        self.now_ms += self.draw.choice((0, 0, 1, 30, 400, 1_000, 7_000))
+        return [self.operation() for _ in range(self.draw.choice((0, 1, 1, 1, 1, 2, 5)))]
+
+    def operation(self) -> Op:
+        draw = self.draw
+        names = tuple(tier.name for tier in self.policy.tiers)
+        match draw.choices(range(11), (44, 34, 5, 6, 4, 2, 6, 1, 1, 3, 1))[0]:
+            case 0:
+                self.ids.append(f"r{len(self.ids)}")
+                return Submit(
+                    id=self.ids[-1],
+                    tier=draw.choice(names),
+                    tenant=draw.choice(TENANTS),
+                    cost=draw.choice((0, 1, 10, 100, 3_000)),
+                    prompt_tokens=draw.choice((0, 50, 400)),
+                    prefix=draw.choice(("", "a", "b")),
+                    expires_at_ms=draw.choice((None, None, self.now_ms + draw.randint(0, 60_000))),
+                    arrived_ms=draw.choice((None, None, self.now_ms - draw.randint(0, 20_000))),
+                    avoid=draw.choice(("", "gpu-1")),
+                )
+            case 1:
+                return Release(self.known(), draw.choice((None, 0, 5, 100, 5_000)))
+            case 2:
+                return Retry(self.known(), draw.choice(("", *BACKENDS)))
+            case 3:
+                return Cancel(self.known(), draw.choice((None, 10)))
+            case 4:
+                return Boost(self.known(), draw.randint(-7, 7))
+            case 5:
+                return Evict(self.known())
+            case 6:
+                return SetBackend(
+                    draw.choice(BACKENDS),
+                    draw.choice((0, 1, 2, 4, 8, 12)),
+                    draw.choice((None, 0, 2)),
+                    open=draw.random() < 0.85,
+                )
+            case 7:
+                return RemoveBackend(draw.choice(BACKENDS))
+            case 8:
+                self.version += 1
+                self.policy = random_policy(draw)
+                return Edit(self.policy, self.version)
+            case 9:
+                return Pause(draw.choice(names), draw.random() < 0.4)
+            case _:
+                return Pace(draw.choice((None, None, 20, 500)), draw.choice((100, 1_000)))
+
+    def known(self) -> str:
+        return self.draw.choice(self.ids[-60:]) if self.ids else "nobody"
+
+
+@dataclass
+class Trial:
+    """The scheduler and its judge side by side."""
+
+    scheduler: Scheduler
+    reference: Reference
+    ended: set[str] = field(default_factory=set)
+    dispatches: int = 0
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+    def step(self, ops: list[Op], now_ms: int) -> list[Decision]:
+        decisions = self.scheduler.apply(ops, now_ms)
+        expected = self.reference.apply(ops, now_ms)
+
+        assert [as_row(decision) for decision in decisions] == expected
+        self.same_state()
+        self.one_outcome(decisions)
+        if not any(isinstance(op, SetBackend | RemoveBackend | Edit) for op in ops):
+            self.slots_are_respected(decisions, ops)
+        self.nobody_waits_beside_a_slot()
+        return decisions
+
+    def same_state(self) -> None:
+        scheduler, reference = self.scheduler, self.reference
+        assert scheduler.waiting == len(reference.waiting())
+        assert scheduler.in_flight == reference.running()
+        line = scheduler.line
+        ours = {k: (f.level, f.tag) for k, f in line.flows.items() if f.level is not None}
+        theirs = {k: (f.level, f.tag) for k, f in reference.flows.items() if f.level is not None}
+        assert ours == theirs
+        for place, clock in enumerate(line.strict.clock):
+            assert clock == reference.clock.get(TOP - place, 0)
+        lead = line.rescue.rescue_pass - line.rescue.strict_pass
+        assert lead == reference.rescue_pass - reference.strict_pass
+        for tier in line.tiers.values():
+            waiting = reference.waiting(tier=tier.rules.name)
+            assert tier.waiting == len(waiting)
+            assert tier.waiting_cost == sum(entry.cost for entry in waiting)
+
+    def one_outcome(self, decisions: list[Decision]) -> None:
+        for decision in decisions:
+            kind = type(decision).__name__
+            self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
+            assert decision.id not in self.ended
+            if isinstance(decision, Reject | Expire | Evicted):
+                self.ended.add(decision.id)
+
+    def slots_are_respected(self, decisions: list[Decision], ops: list[Op]) -> None:
+        """N < M for what is not urgent, N < L for what is; rescue only where either could go."""
+        scheduler = self.scheduler
+        freed = any(isinstance(op, Release | Cancel | Retry) for op in ops)
+        for decision in decisions:
+            if not isinstance(decision, Dispatch):
+                continue
+            backend = scheduler.backends.by_name[decision.backend]
+            assert backend.in_flight <= backend.limit
+            low = decision.priority < scheduler.urgent_threshold
+            if low and not freed and decision is decisions[-1]:
+                assert backend.in_flight <= backend.base_limit
+
+    def nobody_waits_beside_a_slot(self) -> None:
+        scheduler = self.scheduler
+        first = scheduler.line.strict.best()
+        if first is None or first.level is None:
+            return
+        urgent = first.level >= scheduler.urgent_threshold
+        paced = scheduler.pace.binds and not urgent
+        assert paced or not scheduler.backends.room(urgent=urgent)
+
+
+def trial(draw: Random) -> tuple[Trial, Traffic]:
+    policy = random_policy(draw)
+    return Trial(Scheduler(policy), Reference(policy)), Traffic(draw, policy)
+
+
+def steady(policy: Policy, **changes: object) -> Policy:
+    """A policy whose caps never refuse anyone."""
+    tiers = tuple(replace(tier, max_waiting=1_000_000, max_wait_s=86_400) for tier in policy.tiers)
+    return replace(policy, tiers=tiers, max_waiting=1_000_000, **changes)

@@ -1,0 +1,309 @@
+"""Who is asking: the order of checks, what each refusal tells, and how changes arrive."""
+
+import asyncio
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.utils import timezone
+
+from gateway import keys
+from gateway.auth import EMPTY, Directory, allows_model
+from gateway.core.policy import KeyRules, TenantRules, default_policy
+from gateway.errors import GatewayError
+from gateway.models import APIKey, Backend, PolicyVersion, Tenant
+
+CHAT = "/v1/chat/completions"
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.fixture
+def now() -> list[float]:
+    """The wall clock; set ``now[0]``."""
+    return [1_764_000_000.0]
+
+
+@pytest.fixture
+def directory(acme, now) -> Directory:
+    """Loaded with nothing but a policy that has rules for acme."""
+    policy = default_policy()
+    policy = type(policy)(
+        tiers=policy.tiers, default_tier="standard", tenants={"acme": TenantRules(weight=7)}
+    )
+    PolicyVersion.objects.publish(policy, "first")
+    directory = Directory(now=lambda: now[0])
+    directory.load()
+    return directory
+
+
+@pytest.fixture
+def issue(acme, directory):
+    """Make a key with these columns, and let the directory know."""
+
+    def issue(*, kind="live", rules=None, **columns) -> str:
+        name = f"key {APIKey.objects.count()}"
+        row, key = APIKey.objects.issue(acme, name, kind=kind, rules=rules)
+        APIKey.objects.filter(pk=row.pk).update(**columns)
+        directory.load()
+        return key
+
+    return issue
+
+
+def refusal(directory: Directory, headers: dict[str, str], endpoint: str = CHAT) -> GatewayError:
+    with pytest.raises(GatewayError) as refused:
+        directory.authenticate(headers, endpoint)
+    return refused.value
+
+
+def moment(at: float):
+    return timezone.datetime.fromtimestamp(at, timezone.timezone.utc)
+
+
+def test_a_key_proves_its_tenant_and_brings_its_rules(directory, issue, acme):
+    key = issue(rules=KeyRules(ceiling=0))
+
+    caller = directory.authenticate(bearer(key), CHAT)
+
+    assert (caller.tenant, caller.tenant_id, caller.kind) == ("acme", acme.pk, "live")
+    assert (caller.key_id8, caller.key_rules.ceiling) == (key.split("_")[2], 0)
+    assert (caller.tenant_rules.weight, caller.policy_version) == (7, 1)
+    assert caller.policy is directory.state.policy
+
+
+def test_keys_are_looked_for_in_three_headers_in_order(directory, issue):
+    key, wrong = issue(), keys.mint("live").whole
+
+    for headers in (
+        bearer(key) | {"x-api-key": wrong, "api-key": wrong},
+        {"authorization": f"bearer   {key} "} | {"x-api-key": wrong},
+        {"x-api-key": key, "api-key": wrong},
+        {"authorization": "Basic abc", "x-api-key": key},
+        {"authorization": "", "x-api-key": "", "api-key": key},
+    ):
+        assert directory.authenticate(headers, CHAT).tenant == "acme"
+    assert refusal(directory, bearer(wrong) | {"x-api-key": key}).code == "invalid_api_key"
+
+
+def test_missing_malformed_unknown_and_wrong_get_one_answer(directory, issue):
+    key = issue()
+    stranger = keys.mint("live").whole
+    body = f"lw_live_{key.split('_')[2]}_{'0' * 43}"
+    forged = body + keys.checksum(body)
+
+    answers = {
+        (refused.status, refused.code, refused.message)
+        for headers in ({}, bearer(""), bearer("sk-abc"), bearer(stranger), bearer(forged))
+        for refused in [refusal(directory, headers)]
+    }
+
+    assert len(answers) == 1
+    assert next(iter(answers))[:2] == (401, "invalid_api_key")
+
+
+def test_a_mistyped_key_is_told_so(directory, issue):
+    key = issue()
+
+    refused = refusal(directory, bearer(key[:-1] + ("x" if key[-1] != "x" else "y")))
+
+    assert refused.code == "invalid_api_key"
+    assert "mistyped or cut off" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("columns", "status", "code"),
+    [
+        ({"status": "disabled"}, 401, "api_key_disabled"),
+        ({"status": "revoked"}, 401, "api_key_revoked"),
+        ({"expires_at": moment(1_764_000_000)}, 401, "api_key_expired"),
+        ({"not_before": moment(1_764_000_001)}, 401, "api_key_not_yet_valid"),
+    ],
+)
+def test_whoever_proved_the_key_gets_the_true_reason(directory, issue, columns, status, code):
+    key = issue(**columns)
+
+    refused = refusal(directory, bearer(key))
+
+    assert (refused.status, refused.code) == (status, code)
+    assert key.split("_")[2] in refused.message
+    assert key not in refused.message
+
+
+def test_a_true_reason_is_never_told_without_the_secret(directory, issue):
+    key = issue(status="revoked")
+    body = key[: len("lw_live_12345678_")] + "0" * 43
+
+    assert refusal(directory, bearer(body + keys.checksum(body))).code == "invalid_api_key"
+
+
+def test_a_key_is_valid_between_its_two_moments(directory, issue, now):
+    key = issue(not_before=moment(now[0]), expires_at=moment(now[0] + 10))
+
+    assert directory.authenticate(bearer(key), CHAT)
+    now[0] += 9.9
+    assert directory.authenticate(bearer(key), CHAT)
+    now[0] += 0.1
+    assert refusal(directory, bearer(key)).code == "api_key_expired"
+
+
+def test_checks_come_in_their_order(directory, issue, acme, now):
+    key = issue(status="disabled", expires_at=moment(now[0] - 1), rules=KeyRules(endpoints=("/x",)))
+    acme.status = Tenant.Status.SUSPENDED
+    acme.save()
+
+    order = []
+    for repair in (
+        lambda: APIKey.objects.update(status="active"),
+        lambda: APIKey.objects.update(expires_at=None),
+        lambda: Tenant.objects.update(status="active"),
+    ):
+        directory.load()
+        order.append(refusal(directory, bearer(key)).code)
+        repair()
+    directory.load()
+    order.append(refusal(directory, bearer(key)).code)
+
+    assert order == [
+        "api_key_disabled",
+        "api_key_expired",
+        "tenant_suspended",
+        "endpoint_not_allowed",
+    ]
+
+
+def test_a_key_reaches_only_its_endpoints_and_models(directory, issue):
+    key = issue(rules=KeyRules(endpoints=(CHAT,), models=("qwen",)))
+
+    caller = directory.authenticate(bearer(key), CHAT)
+    refused = refusal(directory, bearer(key), "/v1/embeddings")
+
+    assert (refused.status, refused.code) == (403, "endpoint_not_allowed")
+    assert [allows_model(caller)(model) for model in ("qwen", "llama")] == [True, False]
+
+
+def test_a_key_without_lists_reaches_everything(directory, issue):
+    caller = directory.authenticate(bearer(issue()), "/v1/embeddings")
+
+    assert allows_model(caller)("anything")
+
+
+def test_admin_keys_open_what_is_theirs_and_no_models(directory, issue):
+    admin = issue(kind="admin")
+
+    assert directory.authenticate(bearer(admin), "/metrics").kind == "admin"
+    assert refusal(directory, bearer(admin)).code == "endpoint_not_allowed"
+
+
+def test_a_live_key_opens_nothing_of_the_admins(directory, issue):
+    refused = refusal(directory, bearer(issue()), "/metrics")
+
+    assert (refused.status, refused.code) == (403, "endpoint_not_allowed")
+
+
+def test_a_key_whose_pepper_is_lost_is_dead_and_the_log_says_so(directory, issue, caplog):
+    key = issue(pepper_id="lost")
+
+    assert refusal(directory, bearer(key)).code == "invalid_api_key"
+    assert "keys made with pepper {'lost'} cannot be used" in caplog.text
+
+
+def test_an_unknown_key_costs_what_a_known_one_costs(directory, issue, monkeypatch):
+    """Counted and not timed: a machine that is shared would make a clock lie."""
+    known = issue()
+    body = known[: len("lw_live_12345678_")] + "0" * 43
+    digested = []
+    digest = keys.digest
+    monkeypatch.setattr(keys, "digest", lambda *of: digested.append(of) or digest(*of))
+
+    for key in (body + keys.checksum(body), keys.mint("live").whole, issue(pepper_id="lost")):
+        digested.clear()
+        assert refusal(directory, bearer(key)).code == "invalid_api_key"
+        assert [(len(pepper), whole) for whole, pepper in digested] == [(32, key)]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_change_is_seen_by_the_next_refresh():
+    directory = Directory()
+    assert await directory.refresh()
+    assert directory.state.policy_version == 0
+
+    @sync_to_async
+    def change() -> str:
+        PolicyVersion.objects.publish(default_policy(), "first")
+        Backend.objects.create(name="gpu-1", url="http://gpu-1:8000")
+        tenant = Tenant.objects.create(slug="acme", name="Acme")
+        return APIKey.objects.issue(tenant, "ci")[1]
+
+    key = await change()
+    assert await directory.refresh()
+
+    assert directory.authenticate(bearer(key), CHAT).tenant == "acme"
+    assert directory.state.policy_version == 1
+    assert [row.name for row in directory.state.backends] == ["gpu-1"]
+    assert not await directory.refresh()
+
+    await sync_to_async(APIKey.objects.all().update)(status="revoked")
+    assert await directory.refresh()
+    assert refusal(directory, bearer(key)).code == "api_key_revoked"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_request_keeps_the_policy_it_began_with():
+    directory = Directory()
+    publish = sync_to_async(PolicyVersion.objects.publish)
+    await publish(default_policy(), "first")
+    await directory.refresh()
+    before = directory.state
+
+    await publish(default_policy(), "second")
+    await directory.refresh()
+
+    assert (before.policy_version, directory.state.policy_version) == (1, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_without_its_database_the_last_state_stays_in_force(caplog):
+    directory = Directory(now=lambda: 100.0)
+    await sync_to_async(PolicyVersion.objects.publish)(default_policy(), "first")
+    await directory.refresh()
+    directory._now = lambda: 200.0
+
+    @sync_to_async
+    def rename(old: str, new: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    await rename("gateway_revision", "away")
+    try:
+        assert not await directory.refresh()
+    finally:
+        await rename("away", "gateway_revision")
+
+    assert (directory.state.policy_version, directory.state.loaded_at) == (1, 100.0)
+    assert "stay in force" in caplog.text
+
+
+def test_nobody_is_known_before_the_first_load():
+    assert EMPTY.policy_version == 0
+    assert refusal(Directory(), bearer(keys.mint("live").whole)).code == "invalid_api_key"
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_loop_turns_while_the_directory_reloads():
+    directory = Directory()
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.create_task(turn())
+    await directory.refresh()
+    turning.cancel()
+
+    assert turns > 1

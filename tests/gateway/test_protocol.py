@@ -1,0 +1,241 @@
+"""The header limit, by a real uvicorn on a port."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from gateway import protocol
+from tests.support.clock import until
+
+KIB = 1024
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the length of the body; to ``/half`` with the first half of something."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        return
+    if scope["path"] == "/half":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
+    length, more = 0, True
+    while more:
+        message = await receive()
+        length += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(length).encode()})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """Listens the way `uvicorn.Server` does, without its 0.2 s to start and stop."""
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it warns of bad requests
+    config = uvicorn.Config(
+        app, http="gateway.protocol:Protocol", ws="websockets-sansio", log_config=None
+    )
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),
+        host="127.0.0.1",
+        port=0,
+    )
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for connection in list(state.connections):
+        connection.transport.abort()
+    await until(lambda: not state.connections)
+
+
+async def talk(port: int, *pieces: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send ``pieces`` one after another, then read one answer: status, headers, body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.002)
+        return await answer(reader)
+    finally:
+        writer.close()
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).decode()
+    start, *lines = head.strip().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    body = b""
+    if "content-length" in headers:
+        body = await reader.readexactly(int(headers["content-length"]))
+    elif headers.get("transfer-encoding") == "chunked":
+        while size := int(await reader.readline(), 16):
+            body += await reader.readexactly(size + 2)
+        await reader.readline()
+    return int(start.split()[1]), headers, body.removesuffix(b"\r\n")
+
+
+async def send_for_ever(writer: asyncio.StreamWriter, data: bytes) -> None:
+    while True:
+        writer.write(data)
+        await writer.drain()
+        await asyncio.sleep(0.002)
+
+
+def request(*, path: str = "/", header_bytes: int = 0, lines: int = 1, body: bytes = b"") -> bytes:
+    """A request whose header lines, all of them together, have ``header_bytes`` bytes."""
+    head = f"content-length: {len(body)}\r\n"
+    for number in range(lines):
+        spare = header_bytes - len(head) if number == lines - 1 else header_bytes // lines
+        if (name := f"x-{number}: \r\n") and spare >= len(name):
+            head += f"x-{number}: {'a' * (spare - len(name))}\r\n"
+    return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+async def test_uvicorn_takes_the_class_by_its_name_and_serves_with_it():
+    config = uvicorn.Config(
+        app, port=0, http="gateway.protocol:Protocol", ws="none", lifespan="off", log_config=None
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        assert config.http_protocol_class is protocol.Protocol
+        assert (await talk(port, request(body=b"hello")))[0] == 200
+        assert (await talk(port, request(header_bytes=33 * KIB)))[0] == 431
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.mark.parametrize("lines", [1, 40])
+async def test_headers_at_the_limit_pass(port, lines):
+    status, _, body = await talk(port, request(header_bytes=32 * KIB, lines=lines, body=b"hello"))
+
+    assert (status, body) == (200, b"5")
+
+
+@pytest.mark.parametrize("lines", [1, 40])
+async def test_one_byte_of_headers_more_is_refused(port, lines):
+    status, headers, body = await talk(port, request(header_bytes=32 * KIB + 1, lines=lines))
+
+    error = json.loads(body)["error"]
+    assert status == 431
+    assert headers["connection"] == "close"
+    assert headers["content-type"] == "application/json"
+    assert error["code"] == "headers_too_large"
+    assert error["type"] == "invalid_request_error"
+    assert "32 KiB" in error["message"]
+
+
+async def test_a_request_line_at_the_limit_passes(port):
+    path = "/" + "a" * (8 * KIB - len("POST / HTTP/1.1\r\n"))
+
+    assert (await talk(port, request(path=path)))[0] == 200
+    assert (await talk(port, request(path=path + "a")))[0] == 431
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [b"GET / HTTP/1.1\r\nx: ", b"GET / HTTP/1.1\r\n", b"GET /", b"GET / HTTP/1.1\r\na: b\r\n"],
+    ids=["value", "name", "path", "several lines"],
+)
+async def test_an_endless_head_is_refused_before_its_end(port, endless):
+    status, headers, _ = await talk(port, endless, *[b"a" * 10_000] * 5)
+
+    assert status == 431
+    assert headers["connection"] == "close"
+
+
+async def test_the_answer_survives_a_client_that_goes_on_sending(port):
+    status, _, body = await talk(port, b"GET / HTTP/1.1\r\nx: " + b"a" * 5_000_000)
+
+    assert status == 431
+    assert json.loads(body)["error"]["code"] == "headers_too_large"
+
+
+async def test_a_refused_connection_ends(port, monkeypatch):
+    monkeypatch.setattr(protocol, "LINGER_S", 0.01)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request(header_bytes=33 * KIB))
+
+    assert (await answer(reader))[0] == 431
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(send_for_ever(writer, b"more"), 1)
+    writer.close()
+
+
+async def test_the_count_begins_again_with_each_request(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    for _ in range(3):
+        writer.write(request(header_bytes=30 * KIB, body=b"x" * 100_000))
+        status, _, body = await answer(reader)
+        assert (status, body) == (200, b"100000")
+    writer.close()
+
+
+async def test_a_large_body_is_not_counted_as_headers(port):
+    status, _, body = await talk(port, request(header_bytes=20 * KIB, body=b"x" * 1_000_000))
+
+    assert (status, body) == (200, b"1000000")
+
+
+async def test_pipelined_requests_are_all_answered(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request(header_bytes=20 * KIB, body=b"x" * 30_000) * 3)
+
+    answers = [await answer(reader) for _ in range(3)]
+
+    assert [(status, body) for status, _, body in answers] == [(200, b"30000")] * 3
+    writer.close()
+
+
+@pytest.mark.parametrize("endless", [b"5\r\nhello\r\n0\r\nx: ", b"5;x="], ids=["trailer", "chunk"])
+async def test_a_body_framed_without_end_ends_the_connection(port, endless):
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" + endless)
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(send_for_ever(writer, b"a" * 20_000), 1)
+    writer.close()
+
+
+async def test_an_oversized_request_behind_another_puts_nothing_into_its_answer(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request(path="/half"))
+    begun = await reader.readuntil(b"half")
+
+    writer.write(request(header_bytes=33 * KIB))
+
+    assert begun.startswith(b"HTTP/1.1 200")
+    assert await asyncio.wait_for(reader.read(), 1) == b"\r\n"  # the end of that piece
+    writer.close()
+
+
+@pytest.mark.parametrize(("header_bytes", "status"), [(4 * KIB, 101), (33 * KIB, 431)])
+async def test_a_websocket_opens_unless_its_headers_are_too_large(port, header_bytes, status):
+    padding = "a" * header_bytes
+    handshake = (
+        "GET /ws HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"x: {padding}\r\n\r\n"
+    )
+
+    assert (await talk(port, handshake.encode()))[0] == status
+
+
+async def test_what_is_no_http_still_gets_400(port):
+    status, _, _ = await talk(port, b"hello world\r\n\r\n")
+
+    assert status == 400

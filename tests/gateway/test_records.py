@@ -1,0 +1,189 @@
+"""Rows about what happened: none lost without being counted, none in the way of a request."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import connection
+
+from gateway import records
+from gateway.models import APIKey, QueueSample, Tenant, UsageRecord
+from gateway.records import Recorder, Sample, Usage
+
+NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
+USAGE = Usage(
+    request_id="req_1",
+    arrived_at=NOON,
+    tenant_id=1,
+    key_id8="EXAMPLE0",
+    endpoint="/v1/chat/completions",
+    model="qwen",
+    task_type="chat",
+    tier="realtime",
+    priority=10,
+    effective_priority=10,
+    reason="task:chat",
+    policy_version=1,
+    backend="gpu-1",
+    outcome="completed",
+    code="",
+    status=200,
+    stream=True,
+    queue_wait_s=0.5,
+    ttft_s=0.75,
+    e2e_s=2.25,
+    prompt_tokens=12,
+    completion_tokens=34,
+    cached_tokens=None,
+)
+SAMPLE = Sample("default", "realtime", NOON.timestamp(), 3, 2, 1.5, 0.25, None, 1.0, 0.5)
+
+
+@pytest.fixture
+def recorder(db) -> Recorder:
+    return Recorder(now=lambda: 1_000.0)
+
+
+def test_what_is_recorded_is_what_is_stored(recorder):
+    recorder.append(USAGE)
+    recorder.sample(SAMPLE)
+
+    recorder.flush()
+
+    stored = UsageRecord.objects.values(*Usage._fields).get()
+    assert stored == USAGE._replace(tenant_id=1)._asdict()
+    sample = QueueSample.objects.values(*Sample._fields).get()
+    assert sample == SAMPLE._asdict() | {"at": NOON}
+    assert (recorder.buffered, recorder.lost) == (0, 0)
+
+
+def test_every_column_is_written():
+    """A column added to a model and not to its row would be empty for ever."""
+    for model, row in ((UsageRecord, Usage), (QueueSample, Sample)):
+        columns = {field.attname for field in model._meta.concrete_fields} - {"id"}
+        assert columns == set(row._fields)
+
+
+def test_a_thousand_rows_are_one_transaction(recorder, django_assert_num_queries):
+    for n in range(1000):
+        recorder.append(USAGE._replace(request_id=f"req_{n}"))
+
+    with django_assert_num_queries(4):  # begin, insert, commit; the key's last use
+        recorder.flush()
+
+    assert UsageRecord.objects.count() == 1000
+
+
+def test_a_bad_row_does_not_hold_up_the_others(recorder, caplog):
+    recorder.append(USAGE)
+    recorder.append(USAGE._replace(request_id=None))
+    recorder.append(USAGE._replace(request_id="req_3"))
+
+    recorder.flush()
+
+    assert set(UsageRecord.objects.values_list("request_id", flat=True)) == {"req_1", "req_3"}
+    assert (recorder.buffered, recorder.lost) == (0, 1)
+    assert "a record was given up" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_its_database_rows_wait_in_their_order(caplog):
+    recorder = Recorder()
+    recorder.append(USAGE)
+    recorder.append(USAGE._replace(request_id="req_2"))
+
+    with renamed("gateway_usagerecord"):
+        recorder.flush()
+        assert (recorder.buffered, recorder.lost) == (2, 0)
+        recorder.append(USAGE._replace(request_id="req_3"))
+    recorder.flush()
+
+    assert "2 records wait for the database" in caplog.text
+    found = UsageRecord.objects.order_by("id").values_list("request_id", flat=True)
+    assert list(found) == ["req_1", "req_2", "req_3"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_does_not_fit_goes_oldest_first_and_is_counted(monkeypatch):
+    monkeypatch.setattr(records, "MOST_ROWS", 10)
+    recorder = Recorder()
+    for n in range(12):
+        recorder.append(USAGE._replace(request_id=f"req_{n}"))
+    assert (recorder.buffered, recorder.lost) == (10, 2)
+
+    with renamed("gateway_usagerecord"):
+        recorder.flush()
+        recorder.append(USAGE._replace(request_id="req_12"))
+    recorder.flush()
+
+    assert recorder.lost == 3
+    found = UsageRecord.objects.order_by("id").values_list("request_id", flat=True)
+    assert list(found) == [f"req_{n}" for n in range(3, 13)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_closing_writes_what_is_left_and_ends_the_thread():
+    recorder = Recorder()
+    recorder.start()
+    recorder.append(USAGE)
+
+    recorder.stop()
+
+    assert UsageRecord.objects.count() == 1
+    assert "recorder" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_five_hundred_rows_are_written_before_the_second_is_over(monkeypatch):
+    monkeypatch.setattr(records, "FLUSH_S", 600.0)
+    written = threading.Event()
+    write = records._write
+    monkeypatch.setattr(records, "_write", lambda batch: (write(batch), written.set()))
+    recorder = Recorder()
+    recorder.start()
+
+    for _ in range(500):
+        recorder.append(USAGE)
+
+    assert written.wait(5)
+    recorder.stop()
+    assert UsageRecord.objects.count() == 500
+
+
+def test_the_last_use_of_a_key_is_written_once_a_minute(db):
+    tenant = Tenant.objects.create(slug="acme", name="Acme")
+    key, _ = APIKey.objects.issue(tenant, "ci")
+    now = [1_000.0]
+    recorder = Recorder(now=lambda: now[0])
+    seen = []
+
+    for second in (0, 1, 59, 60):
+        now[0] = 1_000.0 + second
+        used_at = NOON + timedelta(seconds=second)
+        recorder.append(USAGE._replace(key_id8=key.id8, arrived_at=used_at))
+        recorder.flush()
+        key.refresh_from_db()
+        seen.append((key.last_used_at - NOON).total_seconds())
+
+    assert seen == [0, 0, 0, 60]
+
+
+def test_a_callers_text_is_made_to_fit():
+    assert records._fitting("a\0b" * 100, 5) == "ababa"
+
+
+class renamed:
+    """Takes a table away for a while, as a failing database would."""
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+
+    def _rename(self, old: str, new: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    def __enter__(self) -> None:
+        self._rename(self.table, "away")
+
+    def __exit__(self, *_: object) -> None:
+        self._rename("away", self.table)

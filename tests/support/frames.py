@@ -1,0 +1,232 @@
+"""Made-up frames for the live page: a small queue, drawn from a seed, moved on second by second.
+
+The numbers of a frame fit together (what waits arrived before and has not left), so a page that
+misreads one of them looks wrong.  Nothing of the real scheduler runs here.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from random import Random
+from typing import NamedTuple
+
+from gateway.core.policy import Policy, Tier, default_policy
+from gateway.core.snapshot import (
+    BackendView,
+    Frame,
+    HeadRow,
+    LostView,
+    PoolView,
+    QuantileView,
+    TierView,
+    WaitView,
+)
+
+TENANTS = ("acme", "birch", "cedar", "dune")
+ID_LETTERS = "0123456789abcdef"
+BUSY = {"realtime": 1.2, "critical": 3.1, "standard": 3.0, "batch": 0.9, "background": 0.1}
+WINDOW_S = 300
+
+
+class Waiting(NamedTuple):
+    id: str
+    tenant: str
+    tier: Tier
+    tokens: int
+    arrived_s: float
+
+
+@dataclass
+class Traffic:
+    """One pool under a load of ``per_s`` requests a second and tier, served ``served_per_s``."""
+
+    seed: int = 1
+    per_s: dict[str, float] = field(default_factory=lambda: dict(BUSY))
+    served_per_s: float = 7.6
+    limit: int = 64
+    policy: Policy = field(default_factory=default_policy)
+    paused: tuple[str, ...] = ()
+    fcfs: bool = False
+
+    def __post_init__(self) -> None:
+        self._random = Random(self.seed)
+        self.now_s = 0.0
+        self._credit = 0.0
+        self._waiting: dict[str, deque[Waiting]] = {t.name: deque() for t in self.policy.tiers}
+        self._waits: dict[str, deque[tuple[float, float]]] = {n: deque() for n in self._waiting}
+        self._in: dict[str, float] = dict.fromkeys(self._waiting, 0.0)
+        self._out: dict[str, float] = dict.fromkeys(self._waiting, 0.0)
+        self._running: dict[str, float] = dict.fromkeys(self._waiting, 0.0)
+        self._expired: dict[str, deque[float]] = {n: deque() for n in self._waiting}
+        self._seq = 0
+
+    def second(self) -> None:
+        """Let one second go by: some arrive, some go, some have waited too long."""
+        self.now_s += 1
+        for tier in self.policy.tiers:
+            come = self._poisson(self.per_s.get(tier.name, 0.0))
+            for _ in range(come):
+                self._arrive(tier)
+            self._in[tier.name] += (come - self._in[tier.name]) / 30
+            self._expire(tier)
+        gone = self._dispatch()
+        for name in self._out:
+            self._out[name] += (gone.get(name, 0) - self._out[name]) / 30
+            self._running[name] += (gone.get(name, 0) * 8 - self._running[name]) / 8
+
+    def frame(self, at: float, *, epoch: str = "made-up", version: int = 17) -> Frame:
+        self._seq += 1
+        tiers = tuple(self._tier(tier) for tier in self.policy.by_urgency)
+        line = self._line()
+        running = sum(tier.in_flight for tier in tiers)
+        pool = PoolView(
+            name="default",
+            models=("qwen2.5-7b",),
+            in_flight=running,
+            limit=self.limit,
+            held_back=3,
+            urgent_threshold=self.policy.urgent_threshold,
+            waiting=len(line),
+            backends=self._backends(running),
+            tiers=tiers,
+            head=tuple(self._row(i + 1, one) for i, one in enumerate(line[:50])),
+        )
+        return Frame(seq=self._seq, at=at, epoch=epoch, policy_version=version, pools=(pool,))
+
+    def _arrive(self, tier: Tier) -> None:
+        letters = "".join(self._random.choices(ID_LETTERS, k=8))
+        self._waiting[tier.name].append(
+            Waiting(
+                id=f"req_{letters}",
+                tenant=self._random.choice(TENANTS),
+                tier=tier,
+                tokens=round(self._random.lognormvariate(6.3, 0.8)),
+                arrived_s=self.now_s - self._random.random(),
+            )
+        )
+
+    def _expire(self, tier: Tier) -> None:
+        queue, expired = self._waiting[tier.name], self._expired[tier.name]
+        while queue and self.now_s - queue[0].arrived_s > tier.max_wait_s:
+            queue.popleft()
+            expired.append(self.now_s)
+        while expired and self.now_s - expired[0] > 60:
+            expired.popleft()
+
+    def _dispatch(self) -> dict[str, int]:
+        self._credit = min(self.served_per_s * 2, self._credit + self.served_per_s)
+        gone: dict[str, int] = {}
+        for one in self._line():
+            if self._credit < 1:
+                break
+            if one.tier.name in self.paused:
+                continue
+            self._credit -= 1
+            self._waiting[one.tier.name].remove(one)
+            gone[one.tier.name] = gone.get(one.tier.name, 0) + 1
+            waited = max(0.004, self.now_s - one.arrived_s - self._random.random())
+            self._waits[one.tier.name].append((self.now_s, waited))
+        return gone
+
+    def _line(self) -> list[Waiting]:
+        everyone = [one for queue in self._waiting.values() for one in queue]
+        return sorted(
+            everyone, key=lambda one: (-one.tier.priority - self._boost(one), one.arrived_s)
+        )
+
+    def _boost(self, one: Waiting) -> int:
+        waited = self.now_s - one.arrived_s
+        if not one.tier.ages or waited < 30:
+            return 0
+        return max(0, min(7 - one.tier.priority, 5, 3 + int((waited - 30) // 10)))
+
+    def _tier(self, tier: Tier) -> TierView:
+        queue = self._waiting[tier.name]
+        waited = [self.now_s - one.arrived_s for one in queue]
+        finished = self._waits[tier.name]
+        while finished and finished[0][0] < self.now_s - WINDOW_S:
+            finished.popleft()
+        in_flight = min(self.limit, round(self._running[tier.name]))
+        return TierView(
+            name=tier.name,
+            priority=tier.priority,
+            state="paused" if tier.name in self.paused else "open",
+            waiting=len(queue),
+            waiting_tokens=sum(one.tokens for one in queue),
+            in_flight=in_flight,
+            oldest_s=round(max(waited), 3) if waited else None,
+            wait=_waits([wait for _, wait in finished], waited),
+            in_per_s=round(self._in[tier.name], 2),
+            out_per_s=round(self._out[tier.name], 2),
+            aged=sum(self._boost(one) > 0 for one in queue),
+            overdue=sum(wait > tier.target_wait_s for wait in waited),
+            rescued_per_min=0,
+            lost_per_min=LostView(
+                rejected=0, expired=len(self._expired[tier.name]), evicted=0, cancelled=0
+            ),
+            target_wait_s=tier.target_wait_s,
+            max_wait_s=tier.max_wait_s,
+            max_waiting=tier.max_waiting,
+        )
+
+    def _row(self, place: int, one: Waiting) -> HeadRow:
+        waited, boost = self.now_s - one.arrived_s, self._boost(one)
+        return HeadRow(
+            place=place,
+            id=one.id,
+            tenant=one.tenant,
+            tier=one.tier.name,
+            priority=one.tier.priority,
+            boost=boost,
+            effective_priority=one.tier.priority + boost,
+            waited_s=round(waited, 3),
+            tokens=one.tokens,
+            overdue=waited > one.tier.target_wait_s,
+        )
+
+    def _backends(self, running: int) -> tuple[BackendView, ...]:
+        half = running // 2
+        load = running / self.limit
+        return tuple(
+            BackendView(
+                name=name,
+                url=f"http://{name}:8000",
+                state="up",
+                in_flight=in_flight,
+                limit=self.limit // 2,
+                engine_running=max(0, in_flight - 1),
+                engine_waiting=1 if in_flight else 0,
+                kv_usage=round(0.9 * load, 3),
+                tokens_per_s=round(900 * load + self._random.random() * 20, 1) if running else 0.0,
+                preemptions=0,
+                scheduling_policy="fcfs" if self.fcfs and name == "gpu-2" else "priority",
+            )
+            for name, in_flight in (("gpu-1", running - half), ("gpu-2", half))
+        )
+
+    def _poisson(self, mean: float) -> int:
+        floor, product, events = math.exp(-mean), self._random.random(), 0
+        while product > floor:
+            product *= self._random.random()
+            events += 1
+        return events
+
+
+def _waits(finished: list[float], waiting: list[float]) -> WaitView:
+    known = sorted(finished + waiting)
+    endless = sorted(finished) + [math.inf] * len(waiting)
+
+    def quantile(share: float, least: int) -> QuantileView | None:
+        if len(known) < least:
+            return None
+        place = min(len(known) - 1, int(share * len(known)))
+        at_least = endless[place] > known[place] * 1.05
+        return QuantileView(value_s=round(known[place], 3), at_least=at_least)
+
+    return WaitView(
+        n=len(known),
+        worst_s=round(known[-1], 3) if known else 0.0,
+        p50=quantile(0.5, 5),
+        p95=quantile(0.95, 20),
+        p99=quantile(0.99, 100),
+    )

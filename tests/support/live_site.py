@@ -1,0 +1,108 @@
+# ruff: noqa: E402, TID251 -- the settings are named, and the apps loaded, before models are imported
+"""The site with its pages and websocket, and made-up frames instead of a gateway: an ASGI application.
+
+``LANEWAY_HOME/scene`` says what to play: ``busy``, ``idle`` (no request ever came), ``calm``
+(light traffic), ``silent`` (nothing is published), ``paused``, ``fcfs``.
+"""
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
+
+from django.core.asgi import get_asgi_application
+
+pages = get_asgi_application()
+
+from channels.auth import AuthMiddlewareStack
+from channels.layers import get_channel_layer
+from channels.routing import URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
+from django.core.cache import cache
+
+from dashboard.live.routing import websocket_urlpatterns
+from gateway.core.snapshot import Frame, encode
+from gateway.models import PolicyVersion, QueueSample
+from tests.support.frames import Traffic
+
+WARM_UP_S = 900
+CALM = {"realtime": 0.8, "critical": 1.6, "standard": 1.1, "batch": 0.3}
+
+sockets = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+_player: asyncio.Task[None] | None = None
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    global _player
+    _player = _player or asyncio.create_task(_play())
+    await (sockets if scope["type"] == "websocket" else pages)(scope, receive, send)
+
+
+def scene() -> str:
+    path = settings.LANEWAY_HOME / "scene"
+    return path.read_text().strip() if path.exists() else "busy"
+
+
+def traffic(name: str) -> Traffic:
+    if name == "idle":
+        return Traffic(per_s={})
+    if name == "calm":
+        return Traffic(per_s=CALM)
+    return Traffic(paused=("batch",) if name == "paused" else (), fcfs=name == "fcfs")
+
+
+async def _play() -> None:
+    newest = await PolicyVersion.objects.order_by("-number").afirst()
+    playing, line = "", Traffic(per_s={})
+    while True:
+        name = scene()
+        if name not in (playing, "silent"):
+            playing, line = name, traffic(name)
+            await _past(line, 0 if name == "idle" else WARM_UP_S)
+        line.second()
+        if name != "silent":
+            frame = line.frame(time.time(), version=newest.number if newest else 0)
+            await _publish(frame)
+            await QueueSample.objects.abulk_create(_samples(frame))
+        await asyncio.sleep(1 - time.time() % 1)
+
+
+async def _publish(frame: Frame) -> None:
+    text = encode(frame).decode()
+    await cache.aset("laneway.live.frame", text, 5)
+    layer: Any = get_channel_layer()
+    await layer.group_send("live", {"type": "live.frame", "text": text})
+
+
+async def _past(line: Traffic, seconds: int) -> None:
+    """Move on quickly, keeping the samples that the gateway would have stored."""
+    now, samples = time.time(), []
+    for ago in range(seconds, 0, -1):
+        line.second()
+        if ago % 5 == 0 or ago < 900:
+            samples += _samples(line.frame(now - ago))
+    await QueueSample.objects.all().adelete()
+    await QueueSample.objects.abulk_create(samples, batch_size=500)
+
+
+def _samples(frame: Frame) -> list[QueueSample]:
+    return [
+        QueueSample(
+            pool=pool.name,
+            tier=tier.name,
+            at=datetime.fromtimestamp(frame.at, UTC),
+            waiting=tier.waiting,
+            in_flight=tier.in_flight,
+            oldest_s=tier.oldest_s,
+            wait_p50_s=tier.wait.p50.value_s if tier.wait.p50 else None,
+            wait_p95_s=tier.wait.p95.value_s if tier.wait.p95 else None,
+            in_per_s=tier.in_per_s,
+            out_per_s=tier.out_per_s,
+        )
+        for pool in frame.pools
+        for tier in pool.tiers
+    ]
