@@ -42,7 +42,8 @@ class DataPlane:
 
     @staticmethod
     def serves(path: str) -> bool:
-        return path.startswith("/v1/") or path in PROBES or path in wire.ENDPOINTS
+        own = ("/v1/", "/api/v1/requests/")
+        return path.startswith(own) or path in PROBES or path in wire.ENDPOINTS
 
     def listen(self, listener: Listener) -> None:
         """Hand in somebody who wants every frame; before the first event of the process."""

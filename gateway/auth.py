@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import Error, close_old_connections
+from django.db import Error, close_old_connections, connection
 
 from gateway import errors, keys
 from gateway.core.policy import KeyRules, Policy, TenantRules, default_policy
@@ -73,9 +73,9 @@ class Directory:
         self._dummy = secrets.token_bytes(32)
         self._dummy_pepper = next(iter(self._peppers))
         # A thread of its own: Django's shared one may be busy with somebody's page.
-        thread = ThreadPoolExecutor(1, thread_name_prefix="directory")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="directory")
         self._in_thread = sync_to_async(
-            self._load_if_moved, thread_sensitive=False, executor=thread
+            self._load_if_moved, thread_sensitive=False, executor=self._thread
         )
 
     def authenticate(self, headers: Mapping[str, str], endpoint: str) -> Caller:
@@ -157,6 +157,11 @@ class Directory:
             logger.error("keys made with pepper %s cannot be used: it is not configured", lost)
         backends = Backend.objects.all().as_rows()
         self.state = State(revision, version, policy, entries, backends, self._now())
+
+    def close(self) -> None:
+        """Let the thread and its connection go."""
+        self._thread.submit(lambda: connection.close())  # looked up there: each thread has its own
+        self._thread.shutdown()
 
     async def refresh(self) -> bool:
         """Load if anything changed since.  True if the state was replaced."""

@@ -97,15 +97,14 @@ class Fleet:
                 raise errors.no_backend(model)
         raise errors.model_not_found(model, sorted(filter(allowed, self._cards())))
 
-    def model_list(self, allowed: Allowed) -> bytes:
-        cards = [card for model, card in sorted(self._cards().items()) if allowed(model)]
-        return msgspec.json.encode({"object": "list", "data": cards})
-
-    def model_card(self, model: str, allowed: Allowed) -> bytes:
-        card = self._cards().get(model) if allowed(model) else None
-        if card is None:
-            raise errors.model_not_found(model, sorted(filter(allowed, self._cards())))
-        return msgspec.json.encode(card)
+    def models_body(self, model: str, allowed: Allowed) -> bytes:
+        """The list of models a key may use, or the card of one of them."""
+        cards = {name: card for name, card in sorted(self._cards().items()) if allowed(name)}
+        if not model:
+            return msgspec.json.encode({"object": "list", "data": list(cards.values())})
+        if model not in cards:
+            raise errors.model_not_found(model, list(cards))
+        return msgspec.json.encode(cards[model])
 
     def _cards(self) -> Cards:
         cards: Cards = {}

@@ -32,17 +32,13 @@ def request_head(
     """
     if not _METHOD.fullmatch(method) or not _TARGET.fullmatch(target):
         raise ValueError(f"{method!r} {target!r} is no request line.")
-    named = {
-        token.strip().lower()
-        for name, value in headers
-        if name.lower() == "connection"
-        for token in value.split(",")
-    }
-    lines = [
-        f"{name}: {value}\r\n"
-        for name, value in headers
-        if (lower := name.lower()) not in NEVER_PASSED and lower not in named
-    ]
+    lines, named = [], NEVER_PASSED
+    for name, value in headers:
+        if name.lower() == "connection":
+            named |= {token.strip().lower() for token in value.split(",")}
+    for name, value in headers:
+        if name.lower() not in named:
+            lines.append(f"{name}: {value}\r\n")
     text = "".join(lines)
     # One match for all: a value with a line break would match too, but as one line too many.
     if text.count("\r\n") != len(lines) or not _LINES.fullmatch(text):
@@ -140,13 +136,13 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def pause_reading(self) -> None:
-        if self._transport is not None and not self.reading_paused:
+        if self._transport is not None and self.usable and not self.reading_paused:
             self.reading_paused = True
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         self.reading_paused = False
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and self.usable:
             self._transport.resume_reading()
 
     # What the event loop calls.

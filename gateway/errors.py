@@ -180,7 +180,33 @@ def endpoint_not_supported(path: str, model: str) -> GatewayError:
     return GatewayError(404, "endpoint_not_supported", message)
 
 
+def request_not_found(request_id: str) -> GatewayError:
+    message = f"There is no request {request_id!r}, or it ended more than 15 minutes ago."
+    return GatewayError(404, "request_not_found", message)
+
+
+def cancelled() -> GatewayError:
+    message = "This request was cancelled by its own tenant."
+    return GatewayError(409, "cancelled", message, give_up=True)
+
+
 # The line
+
+
+def rate_limited(
+    unit: str, per_min: int, retry_after_s: float, headers: Mapping[str, str]
+) -> GatewayError:
+    """``unit`` is requests or tokens; it is also OpenAI's error type."""
+    wait_s = max(1, math.ceil(retry_after_s))
+    message = f"The limit of {per_min:,} {unit} a minute is reached. Try again in {wait_s} s."
+    return GatewayError(
+        429,
+        "rate_limit_exceeded",
+        message,
+        type=unit,
+        retry_after_s=retry_after_s,
+        headers=headers,
+    )
 
 
 def queue_full(scope: str, retry_after_s: float) -> GatewayError:
@@ -201,6 +227,24 @@ def queue_timeout(waited_s: float, retry_after_s: float) -> GatewayError:
     return GatewayError(
         429,
         "queue_timeout",
+        message,
+        type="rate_limit_error",
+        retry_after_s=retry_after_s,
+        give_up=True,
+    )
+
+
+def deadline_exceeded(waited_s: float) -> GatewayError:
+    message = f"The deadline you gave passed while the request waited ({waited_s:.1f} s)."
+    return GatewayError(504, "deadline_exceeded", message, type="server_error", give_up=True)
+
+
+def deadline_unreachable(expected_s: float, retry_after_s: float) -> GatewayError:
+    """Told at once instead of after the deadline: the caller can still do something else."""
+    message = f"The wait is about {expected_s:.0f} s, longer than the deadline you gave."
+    return GatewayError(
+        429,
+        "deadline_unreachable",
         message,
         type="rate_limit_error",
         retry_after_s=retry_after_s,

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any
+from urllib.parse import parse_qsl
 
 from gateway import errors
 
@@ -40,6 +41,10 @@ class Request:
         self.headers: dict[str, str] = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(self._scope.get("query_string", b"").decode("latin-1")))
 
     @property
     def address(self) -> str:

@@ -15,7 +15,7 @@ from gateway.core.policy import Placement
 from gateway.exchange import HungUp, Reply, Request
 from gateway.headers import callers_own_id
 from gateway.pools import Backend, Pool
-from gateway.queue import Turn
+from gateway.quotas import Charged
 
 
 class Journey:
@@ -24,11 +24,13 @@ class Journey:
         "backend",
         "call",
         "caller",
+        "charged",
         "code",
         "dispatch",
         "dispatched_at",
         "family",
         "first_byte_at",
+        "forwarded",
         "id",
         "outcome",
         "placement",
@@ -39,7 +41,6 @@ class Journey:
         "shown_id",
         "status",
         "task",
-        "turn",
         "usage",
         "verdict",
     )
@@ -58,13 +59,14 @@ class Journey:
         self.call: wire.Call | None = None
         self.pool: Pool | None = None
         self.placement: Placement | None = None
-        self.turn: Turn | None = None
+        self.charged: Charged | None = None
         self.dispatch: Dispatch | None = None
         self.backend: Backend | None = None
         self.reader: wire.UsageReader | None = None
         self.usage = wire.Usage()
         self.dispatched_at: float | None = None
         self.first_byte_at: float | None = None
+        self.forwarded = False  # a byte of the model server's answer has left for the caller
         self.outcome = "failed"
         self.code = ""
         self.status = 0
@@ -150,6 +152,8 @@ class Journey:
             told["x-laneway-priority"] = str(shown)
             told["x-laneway-queue-wait-ms"] = str(math.floor(self.queue_wait_s * 1000))
             told["x-laneway-reason"] = ", ".join(self.reason())
+        if self.charged is not None:
+            told |= self.charged.headers
         told["openai-processing-ms"] = str(math.floor((now - self.arrived_at) * 1000))
         return told
 

@@ -6,17 +6,21 @@ nobody anything.  ``backends`` asks.
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gateway import errors
 from gateway.core import capacity, estimate
 from gateway.core.ops import SetBackend
-from gateway.core.policy import Policy
+from gateway.core.policy import Policy, Tier
 from gateway.core.snapshot import BackendState, EngineView, PoolView, pool_view
-from gateway.core.wire import Call, Usage
+from gateway.core.wire import Call
 from gateway.models import BackendRow
 from gateway.queue import Queue
 from gateway.scrape import Figures
 from gateway.upstream import Origin
+
+if TYPE_CHECKING:
+    from gateway.journey import Journey
 
 BLIND_SLOTS = 64  # the most for a server that has never shown metrics
 NO_BACKEND_TTL_S = 60.0  # how long a line is held while no backend is up
@@ -100,10 +104,27 @@ class Pool:
         )
         return estimate.cost(call.prompt_tokens, expected)
 
-    def learn(self, call: Call, tenant: str, task_type: str, usage: Usage) -> None:
-        if usage.completion_tokens is not None:
+    def latest_start_ms(self, tier: Tier, deadline_s: float | None) -> int | None:
+        """The moment after which the caller has no use for an answer, where it named one.
+
+        Raises:
+            GatewayError: it would pass before the request's turn, by the middle estimate.
+        """
+        if deadline_s is None:
+            return None
+        now_ms = self.queue.now_ms()
+        wait = self.queue.forecast.wait(tier.name, now_ms)
+        if not estimate.feasible(wait, tier.max_wait_s, deadline_s) and wait is not None:
+            raise errors.deadline_unreachable(wait.p50_s, wait.p50_s)
+        return now_ms + round(deadline_s * 1000)
+
+    def learn(self, journey: "Journey") -> None:
+        """Take in a finished answer: how long answers are."""
+        call, caller, placement = journey.call, journey.caller, journey.placement
+        tokens = journey.tokens().completion_tokens
+        if call and caller and placement and tokens is not None:
             self.outputs.learn(
-                tenant, task_type, call.model, usage.completion_tokens, sequences=call.sequences
+                caller.tenant, placement.task_type, call.model, tokens, sequences=call.sequences
             )
 
     # Who is there

@@ -11,16 +11,20 @@ import asyncio
 import logging
 from typing import NoReturn
 
-from gateway import errors, headers
+from gateway import errors, headers, inquiry, progress
 from gateway.auth import Directory, allows_model
 from gateway.backends import Fleet
 from gateway.core import wire
 from gateway.core.ops import Submit
 from gateway.core.policy import resolve
 from gateway.exchange import HungUp, Receive, Reply, Request, Scope, Send
+from gateway.headers import deadline_s
+from gateway.inquiry import Register
 from gateway.journey import Journey
 from gateway.metrics import Metrics
 from gateway.pools import Backend, Pool
+from gateway.queue import Turn
+from gateway.quotas import Quotas
 from gateway.records import Recorder
 from gateway.upstream import (
     BrokenBeforeHead,
@@ -63,12 +67,13 @@ class Proxy:
         self.upstream = upstream
         self.metrics = metrics
         self.recorder = recorder
-        self.journeys: dict[str, Journey] = {}
+        self.quotas = Quotas()
+        self.register = Register()
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         journey = Journey(Request(scope, receive), Reply(send))
-        self.journeys[journey.id] = journey
+        self.register.enter(journey)
         try:
             await self._answer(journey)
         except HungUp:
@@ -87,22 +92,23 @@ class Proxy:
             logger.exception("request %s failed", journey.id)
             await self._refuse(journey, errors.internal(journey.shown_id))
         finally:
-            del self.journeys[journey.id]
+            self.register.leave(journey)
             self.metrics.finished(journey)
             self.recorder.record(journey)
 
     async def _answer(self, journey: Journey) -> None:
         request, reply = journey.request, journey.reply
-        if self.draining:
-            raise errors.shutting_down()
         endpoint = wire.ENDPOINTS.get(request.path)
         if endpoint is None:
             await self._answer_here(journey)
             return
         journey.family = endpoint.family
+        if self.draining:
+            raise errors.shutting_down()
         if request.method != "POST":
             raise errors.method_not_allowed(request.method, request.path, "POST")
         caller = journey.caller = self.directory.authenticate(request.headers, request.path)
+        self.register.known(journey)
         try:
             call = wire.parse(request.path, request.headers, await request.body())
         except wire.WireError as error:
@@ -117,65 +123,83 @@ class Proxy:
             await reply.end()
 
     async def _answer_here(self, journey: Journey) -> None:
-        """``/v1/models``, and a clear no to every path that is not offered."""
+        """What needs no model server, and a clear no to every path that is not offered."""
         request, reply = journey.request, journey.reply
-        listing = request.path == "/v1/models"
-        if not listing and not request.path.startswith("/v1/models/"):
-            raise errors.unknown_url(request.method, request.path)
-        if request.method not in ("GET", "HEAD"):
-            raise errors.method_not_allowed(request.method, request.path, "GET")
-        caller = journey.caller = self.directory.authenticate(request.headers, "/v1/models")
-        allowed = allows_model(caller)
-        if listing:
-            body = self.fleet.model_list(allowed)
+        path, method = request.path, request.method
+        asks_why = path.startswith("/api/v1/requests/") and path.endswith("/explain")
+        if path == "/v1/requests" or path.startswith("/v1/requests/") or asks_why:
+            caller = journey.caller = self.directory.authenticate(request.headers, path)
+            answer = inquiry.answer_why if asks_why else inquiry.answer
+            await answer(self.register, caller, request, reply)
+        elif path == "/v1/models" or path.startswith("/v1/models/"):
+            if method not in ("GET", "HEAD"):
+                raise errors.method_not_allowed(method, path, "GET")
+            caller = journey.caller = self.directory.authenticate(request.headers, "/v1/models")
+            body = self.fleet.models_body(
+                path.removeprefix("/v1/models").strip("/"), allows_model(caller)
+            )
+            await reply.whole(200, journey.headers({"content-type": "application/json"}), body)
         else:
-            body = self.fleet.model_card(request.path.removeprefix("/v1/models/"), allowed)
+            raise errors.unknown_url(method, path)
         journey.completed(200)
-        await reply.whole(200, journey.headers({"content-type": "application/json"}), body)
 
     async def _in_turn(self, journey: Journey, pool: Pool) -> None:
-        """Wait in the pool's line, and use the slot; once more elsewhere if nothing came of it."""
+        """Find the request's tier, charge it, wait in the pool's line, and use the slot."""
         call, caller = journey.call, journey.caller
         assert call is not None
         assert caller is not None
-        placement = journey.placement = resolve(
+        wanted = journey.placement = resolve(
             caller.policy, caller.tenant_rules, caller.key_rules, call.statement
         )
-        tier = placement.tier
         pool.refuse_if_dark(call.model)
+        cost = pool.cost_of(call, caller.tenant, wanted.task_type)
+        expires_at_ms = pool.latest_start_ms(wanted.tier, deadline_s(journey.request.headers))
+        charged = journey.charged = self.quotas.admit(caller, wanted, cost)
+        journey.placement = charged.placement
         submit = Submit(
             id=journey.id,
-            tier=tier.name,
+            tier=charged.placement.tier.name,
             tenant=caller.tenant,
-            cost=pool.cost_of(call, caller.tenant, placement.task_type),
+            cost=cost,
             prompt_tokens=call.prompt_tokens,
             prefix=call.prefix,
+            expires_at_ms=expires_at_ms,
         )
-        async with pool.queue.turn(submit) as turn:
-            journey.turn = turn
-            retries = 1
-            while True:
-                dispatch = turn.dispatch
-                backend = pool.backends[dispatch.backend]
-                journey.dispatched(dispatch, backend)
-                self.metrics.dispatched(journey)
-                number = wire.vllm_priority(
-                    dispatch.priority, scheduled_by_priority=backend.honours_priority
-                )
-                try:
-                    await self._pass_on(journey, backend, wire.outgoing(call, number), number)
-                    pool.learn(call, caller.tenant, placement.task_type, journey.tokens())
-                    return
-                except Overloaded:
-                    pool.overloaded(backend)
-                except UpstreamError as error:
-                    self.fleet.failed(pool, backend, error)
-                    if journey.reply.started or not retries or not isinstance(error, RETRYABLE):
-                        raise _translated(error, started=journey.reply.started) from error
-                    retries -= 1
-                finally:
-                    turn.cost = journey.cost()
-                await turn.again(avoid=backend.name)
+        turn = pool.queue.turn(submit)
+        try:
+            async with progress.told(journey):
+                await turn.taken()
+            await self._in_slot(journey, pool, turn)
+        finally:
+            turn.leave(journey.cost())
+            self.quotas.settle(charged, journey.cost() or None)
+
+    async def _in_slot(self, journey: Journey, pool: Pool, turn: Turn) -> None:
+        """Send it; once more if nothing came of it and no byte was forwarded."""
+        call = journey.call
+        assert call is not None
+        retries = 1
+        while True:
+            dispatch = turn.dispatch
+            backend = pool.backends[dispatch.backend]
+            journey.dispatched(dispatch, backend)
+            self.metrics.dispatched(journey)
+            await progress.say_dispatched(journey)
+            number = wire.vllm_priority(
+                dispatch.priority, scheduled_by_priority=backend.honours_priority
+            )
+            try:
+                await self._pass_on(journey, backend, wire.outgoing(call, number), number)
+                pool.learn(journey)
+                return
+            except Overloaded:
+                pool.overloaded(backend)
+            except UpstreamError as error:
+                self.fleet.failed(pool, backend, error)
+                if journey.forwarded or not retries or not isinstance(error, RETRYABLE):
+                    raise _translated(error, started=journey.forwarded) from error
+                retries -= 1
+            await turn.again(avoid=backend.name)
 
     async def _pass_on(self, journey: Journey, backend: Backend, body: bytes, number: int) -> None:
         """One exchange with one model server.  The reply starts with its first byte, not before:
@@ -213,6 +237,7 @@ class Proxy:
             if events:
                 if not reply.started:
                     await reply.start(200, journey.headers(headers.STREAM))
+                journey.forwarded = True
                 await reply.write(events)
             chunk = await response.next()
         rest = reader.finish()
@@ -234,6 +259,7 @@ class Proxy:
             if size > WHOLE_REPLY_BYTES:
                 if not reply.started:
                     await reply.start(response.status, journey.headers(shown))
+                journey.forwarded = True
                 await reply.write(b"".join(pieces))
                 pieces = []
         journey.completed(response.status)
@@ -251,14 +277,14 @@ class Proxy:
         if not reply.started:
             body = error.body(journey.family, journey.shown_id)
             await reply.whole(error.status, journey.headers(error.headers()), body)
-        elif journey.reader is not None:
+        elif journey.call is not None and journey.call.stream:
             await reply.end(error.event(journey.family, journey.shown_id))
         else:
             await reply.end()  # JSON cut short does not parse, so nobody takes it for an answer
 
     def cut_blocked_readers(self, now: float) -> None:
         """End the exchanges whose callers have taken nothing for a minute; their slots return."""
-        for journey in list(self.journeys.values()):
+        for journey in list(self.register.journeys.values()):
             blocked_at = journey.reply.blocked_at
             if blocked_at is not None and now - blocked_at > BLOCKED_READER_S:
                 journey.cut(HungUp())
@@ -266,10 +292,10 @@ class Proxy:
     async def drain(self, patience_s: float) -> None:
         """Refuse what arrives, let what runs finish, and cut what is left after ``patience_s``."""
         self.draining = True
-        running = [journey.task for journey in self.journeys.values()]
+        running = [journey.task for journey in self.register.journeys.values()]
         if running:
             await asyncio.wait(running, timeout=patience_s)
-        for journey in list(self.journeys.values()):
+        for journey in list(self.register.journeys.values()):
             journey.cut(errors.shutting_down())
 
 

@@ -7,7 +7,6 @@ second cancellation cannot land in the middle of one.
 
 import asyncio
 from collections.abc import Iterable
-from types import TracebackType
 
 from gateway import errors
 from gateway.core.ops import (
@@ -20,78 +19,81 @@ from gateway.core.ops import (
     Expire,
     Op,
     Reject,
-    Release,
     Retry,
     Submit,
 )
 from gateway.core.policy import Policy
 from gateway.core.scheduler import Scheduler
+from gateway.forecast import Forecast
 
 
 class Turn:
-    """One request's place in the line, then its slot: ``async with queue.turn(…) as turn``.
+    """One request's place in the line, then its slot: ``await turn.taken()``, and ``turn.leave``
+    in a ``finally``, whatever happened."""
 
-    Entering waits for the dispatch.  Leaving gives the slot back, charged with ``cost``: what
-    the request really used, in tokens weighted as the scheduler weighs them.
-    """
-
-    __slots__ = ("_future", "_queue", "_submit", "cost", "dispatch", "eviction_reason")
+    __slots__ = ("_future", "_queue", "_submit", "dispatch", "eviction_reason", "raw_wait_s")
 
     def __init__(self, queue: "Queue", submit: Submit) -> None:
         self._queue = queue
         self._submit = submit
-        self.cost: int | None = None
+        self._future: asyncio.Future[Dispatch]
+        self.raw_wait_s: float | None = None  # as estimated on arrival
         self.eviction_reason = ""
-        self.dispatch: Dispatch  # set on entering; replaced by ``again``
+        self.dispatch: Dispatch  # set by ``taken``; replaced by ``again``
 
-    @property
-    def id(self) -> str:
-        return self._submit.id
+    async def taken(self) -> None:
+        """Wait for the dispatch.
 
-    async def __aenter__(self) -> "Turn":
+        Raises:
+            GatewayError: refused, expired, evicted.
+        """
+        queue = self._queue
+        self.raw_wait_s = queue.forecast.raw_s(self._submit.tier, queue.now_ms())
         await self._wait_for(self._submit)
-        return self
 
     async def again(self, avoid: str) -> None:
         """Hand the slot back unused and wait for another, at the old place in the line."""
-        await self._wait_for(Retry(self.id, avoid))
+        await self._wait_for(Retry(self._submit.id, avoid))
 
     async def _wait_for(self, op: Op) -> None:
-        self._future: asyncio.Future[Dispatch] = self._queue.loop.create_future()
-        self._queue.turns[self.id] = self
-        try:
-            self._queue.apply([op])
-            # Nearly always done at once when there is no line: no trip round the event loop.
-            self.dispatch = self._future.result() if self._future.done() else await self._future
-        except BaseException:
-            self._leave(Cancel(self.id, 0))
-            raise
+        queue = self._queue
+        self._future = queue.loop.create_future()
+        queue.turns[self._submit.id] = self
+        queue.apply([op])
+        # Nearly always done at once when there is no line: no trip round the event loop.
+        self.dispatch = self._future.result() if self._future.done() else await self._future
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._leave(Release(self.id, self.cost))
-
-    def _leave(self, op: Cancel | Release) -> None:
-        self._queue.turns.pop(self.id, None)
-        self._queue.apply([op])
+    def leave(self, cost: int) -> None:
+        """Leave the line, or give the slot back, charged with what the request really cost in
+        tokens as the scheduler weighs them; 0 for one that met no engine."""
+        future = self._future
+        if future.done() and not future.cancelled():
+            future.exception()  # a verdict that came as the caller left: nobody else reads it
+        self._queue.turns.pop(self._submit.id, None)
+        self._queue.apply([Cancel(self._submit.id, cost)])
 
     def decided(self, decision: Decision) -> None:
         if self._future.done():  # the caller left in this very turn of the loop
             return
         match decision:
             case Dispatch():
+                queue = self._queue
+                queue.forecast.dispatched(self._submit, decision, self.raw_wait_s, queue.now_ms())
                 self._future.set_result(decision)
             case Reject(code=code, retry_after_ms=wait_ms):
                 self._future.set_exception(errors.queue_full(code, wait_ms / 1000))
+            case Expire(waited_ms=waited_ms) if self._passed_own_deadline:
+                self._future.set_exception(errors.deadline_exceeded(waited_ms / 1000))
             case Expire(waited_ms=waited_ms):
                 wait_s = self._queue.drain_estimate_s()
                 self._future.set_exception(errors.queue_timeout(waited_ms / 1000, wait_s))
             case Evicted():
                 self._future.set_exception(errors.evicted(self.eviction_reason))
+
+    @property
+    def _passed_own_deadline(self) -> bool:
+        deadline_ms = self._submit.expires_at_ms
+        return deadline_ms is not None and deadline_ms <= self._queue.now_ms()
 
     def refuse(self, error: errors.GatewayError) -> None:
         if not self._future.done():
@@ -104,6 +106,7 @@ class Queue:
     def __init__(self, policy: Policy, version: int) -> None:
         self.loop = asyncio.get_running_loop()
         self.scheduler = Scheduler(policy, version)
+        self.forecast = Forecast(self.scheduler)
         self.turns: dict[str, Turn] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_ms: int | None = None

@@ -234,7 +234,8 @@ def _insert(model: type[orm.Model], fields: Sequence[str], rows: Sequence[tuple[
     columns = ", ".join(quote(name) for name in fields)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+            into = f"COPY {table} ({columns}) FROM STDIN"
+            with connection.wrap_database_errors, cursor.copy(into) as copy:
                 for row in rows:
                     copy.write_row(row)
             return

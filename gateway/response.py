@@ -291,9 +291,10 @@ class Response:
         if coding is not None and (coding.lower() != "chunked" or version == "1.0"):
             raise Malformed(f"The body is coded: {coding} in HTTP/{version}.")
         self._framed = coding is not None or "content-length" in headers
-        named = headers.get("connection", "").lower().replace(" ", "").split(",")
-        for name in HOP_BY_HOP.union(named).intersection(headers):
-            del headers[name]
+        if not HOP_BY_HOP.isdisjoint(headers):
+            named = headers.get("connection", "").lower().replace(" ", "").split(",")
+            for name in HOP_BY_HOP.union(named).intersection(headers):
+                del headers[name]
         self.status = status
         if self._method == "HEAD":
             self.complete = True  # the parser would wait for a body; so it is not kept alive either

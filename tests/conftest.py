@@ -3,8 +3,13 @@
 import os
 
 import pytest
+from django.conf import settings
 
 from gateway.models import Tenant
+
+
+def pytest_report_header() -> str:
+    return "database: " + settings.DATABASES["default"]["ENGINE"].rpartition(".")[2]
 
 
 @pytest.fixture

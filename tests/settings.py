@@ -8,12 +8,15 @@ import os
 import shutil
 import tempfile
 
+other_database = os.environ.get("LANEWAY_TESTS_ON", "")  # by default SQLite
 for name in ("DATABASE_URL", "REDIS_URL", "VLLM_URL", "VLLM_API_KEY", "PORT", "HOST"):
     os.environ.pop(name, None)
 for name in [name for name in os.environ if name.startswith("LANEWAY_")]:
     del os.environ[name]
 home = os.environ["LANEWAY_HOME"] = tempfile.mkdtemp(prefix="laneway-tests-")
 atexit.register(shutil.rmtree, home, ignore_errors=True)
+if other_database:
+    os.environ["DATABASE_URL"] = other_database
 
 from dashboard.settings import *  # noqa: F403
 

@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--rate", type=float, default=20.0, help="requests a second (default: %(default)s)")
+    add("--rate", type=float, default=16.0, help="requests a second (default: %(default)s)")
     add("--duration", type=float, default=45.0, help="seconds (default: %(default)s)")
     add("--seed", type=int, default=7)
     add("--port", type=int, default=9100, help="and the next one")

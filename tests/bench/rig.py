@@ -28,26 +28,6 @@ import machine
 HERE = Path(__file__).resolve().parent
 TOKENS_PER_S = 20  # of each stream
 PHASES = ("json", "quiet", "sse")
-NGINX = """\
-{user} worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log {dir}/log error;
-worker_rlimit_nofile 16000;
-events {{ worker_connections 8000; }}
-http {{
-  access_log off; keepalive_requests 100000000; client_body_buffer_size 128k;
-  client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c;
-  uwsgi_temp_path {dir}/d; scgi_temp_path {dir}/e;
-  map $http_authorization $known {{ default 0; "Bearer {key}" 1; }}
-  upstream model {{ server 127.0.0.1:{upstream}; keepalive 4000; keepalive_requests 100000000; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    location / {{
-      if ($known = 0) {{ return 401; }}
-      proxy_pass http://model; proxy_http_version 1.1;
-      proxy_set_header Connection ""; proxy_buffering off;
-    }}
-  }}
-}}
-"""
 # What a summary holds of each stack, in the order of the table: heading, decimals.
 COLUMNS = {
     "req_s": ("req/s", 0),
@@ -120,7 +100,8 @@ class Rig:
             user = "user root;" if os.geteuid() == 0 else ""
             names = {"dir": self.folder, "key": o.key, "upstream": port, "port": port + 2}
             conf = self.folder / "nginx.conf"
-            conf.write_text(NGINX.format(user=user, **names))
+            template = (HERE / "nginx.conf.template").read_text()
+            conf.write_text(template.format(user=user, **names))
             self._add("nginx", port + 2, [nginx, "-c", conf, "-e", self.folder / "log"])
         for given in o.rivals:
             self._add_given(given)
@@ -248,19 +229,31 @@ class Rig:
     def storm(self, target: Stack) -> Reading:
         """Hang up on many requests; does the target then run as many at once as before, and
         nothing besides?"""
-        o, peaks, left, reading = self.options, [], 0, {}
+        o, left, reading = self.options, 0, {}
+        peaks: list[int] = []
         for count in (1, o.storm):
             flags = ["-c", 64, "-s", "-t", 40, "-g", 10, "-x", count, "-X", 200]
             reading = self._load(target, 0, 300, *flags)
             time.sleep(5)  # whatever was hung up on is over by now
             left = self._upstream_stats()["running"]
-            self._load(target, 0, 3, "-c", o.probe, "-s", "-t", 20, "-g", 100)
-            peaks.append(self._upstream_stats()["peak"])
+            peaks.append(self._most_at_once(target, at_least=max(peaks, default=o.probe)))
         if peaks[0] >= o.probe:
             print("storm: the target never held a request back, so lost slots stay unseen;")
             print("       set its slot limit below --probe")
         slots = {"slots_before": peaks[0], "slots_lost": peaks[0] - peaks[1]}
         return {"hung_up": reading["hung_up"], "still_running": left, **slots}
+
+    def _most_at_once(self, target: Stack, at_least: int) -> int:
+        """How many requests the target runs at once, in the best of three tries: a busy machine
+        may not get that far in one, but a lost slot is missing in all of them."""
+        peak = 0
+        for _ in range(3):
+            self._load(target, 0, 3, "-c", self.options.probe, "-s", "-t", 20, "-g", 100)
+            peak = max(peak, self._upstream_stats()["peak"])
+            if peak >= at_least:
+                break
+            time.sleep(1)
+        return peak
 
     def _upstream_stats(self) -> dict[str, int]:
         stats: dict[str, int] = json.loads(ask(self.options.upstream_port, "GET", "/stats")[1])

@@ -100,8 +100,8 @@ def nested(levels: int, opener: str = "[") -> bytes:
 
 @pytest.mark.parametrize("opener", ["[", "{"])
 def test_sixty_four_levels_pass_and_one_more_does_not(opener):
-    assert parsed(nested(MAX_NESTING, opener)).model == "qwen"
-    assert refusal(nested(MAX_NESTING + 1, opener)) == INVALID
+    assert parsed(nested(64, opener)).model == "qwen"
+    assert refusal(nested(65, opener)) == INVALID
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,8 @@ def test_a_number_counts_however_it_is_written(written):
 
 
 @pytest.mark.parametrize(
-    "written", ["null", '"many"', "[]", "{}", "1e999", '"nan"', '"1e999"', "9" * 5000, "-5", "0"]
+    "written",
+    ["null", '"many"', "[]", "{}", "1e999", '"nan"', '"1e999"', "9" * 400, "9" * 5000, "-5", "0"],
 )
 def test_a_number_nobody_can_read_is_left_to_vllm(written):
     call = parsed(b'{"model":"qwen","max_tokens":%b}' % written.encode())

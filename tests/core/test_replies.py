@@ -206,6 +206,14 @@ def test_a_stream_byte_by_byte_is_the_same():
     assert reader.usage() == COUNTED
 
 
+def test_line_ends_may_differ_within_a_stream():
+    reader = UsageReader("openai", wants_usage=False)
+    strange = CHAT[1].replace(b"\n\n", b"\r\n\r\n")
+
+    assert reader.feed(CHAT[1] + strange + USAGE) == CHAT[1] + strange
+    assert reader.feed(strange + CHAT[1] + USAGE + strange) == strange + CHAT[1] + strange
+
+
 def test_several_events_that_arrived_together_leave_together():
     reader = UsageReader("openai", wants_usage=True)
 
@@ -238,6 +246,15 @@ def test_an_endless_event_passes_beyond_what_is_held():
     assert reader.feed(half[HELD_BYTES:]) == half
     assert reader.feed(b"yy") == b"yy"
     assert reader.feed(b"z\n\n" + CHAT[1]) == b"z\n\n" + CHAT[1]
+
+
+def test_what_has_left_of_an_endless_event_is_not_repeated_at_the_end():
+    reader = UsageReader("openai", wants_usage=True)
+    endless = b"data: " + b"x" * HELD_BYTES
+
+    assert reader.feed(endless) == endless
+    assert reader.feed(b"yy") == b"yy"
+    assert reader.finish() == b""
 
 
 def test_a_long_last_event_is_read_although_it_had_to_leave_in_parts():

@@ -152,7 +152,11 @@ def test_dynamos_hints_in_the_body_are_understood():
 
 
 @pytest.mark.parametrize(
-    "nvext", [None, 5, {}, {"agent_hints": []}, {"agent_hints": {"priority": "5", "osl": 3}}]
+    "nvext",
+    [
+        *(None, 5, {}, {"agent_hints": []}, {"agent_hints": {"priority": "5", "osl": 3}}),
+        {"agent_hints": {"priority": True}},
+    ],
 )
 def test_other_hints_are_no_statement(nvext):
     assert said(nvext=nvext).alias is None

@@ -59,14 +59,15 @@ def state_of(policy: Policy, rules: dict[str, KeyRules], backends: list[BackendR
     pepper_id, pepper = next(iter(settings.LANEWAY_PEPPERS.items()))
     entries, issued = {}, {}
     for number, (tenant, key_rules) in enumerate(rules.items(), 1):
-        key = keys.mint("live")
+        kind: keys.Kind = "admin" if tenant == "admin" else "live"
+        key = keys.mint(kind)
         issued[tenant] = key.whole
         caller = Caller(
             tenant=tenant,
             tenant_id=number,
             key_id8=key.id8,
             key_id=number,
-            kind="live",
+            kind=kind,
             tenant_rules=policy.tenants.get(tenant, TenantRules()),
             key_rules=key_rules,
             policy=policy,
@@ -91,15 +92,22 @@ def slots() -> int:
 
 
 @pytest.fixture
-async def gateway(slots: int) -> AsyncIterator[Gateway]:
+def policy() -> Policy:
+    """Override by parametrising."""
+    return default_policy()
+
+
+@pytest.fixture
+async def gateway(slots: int, policy: Policy) -> AsyncIterator[Gateway]:
     async with fake_vllm() as vllm:
         row = BackendRow("gpu-1", "default", vllm.url, "priority", slots, True)
         rules = {
             "acme": KeyRules(),
             "birch": KeyRules(ceiling=0),
             "cedar": KeyRules(models=("other",)),
+            "admin": KeyRules(),
         }
-        state, issued = state_of(default_policy(), rules, [row])
+        state, issued = state_of(policy, rules, [row])
         directory, fleet, upstream = Directory(state), Fleet(), Upstream()
         proxy = Proxy(directory, fleet, upstream, Metrics(fleet), Recorder())
         await upstream.start()

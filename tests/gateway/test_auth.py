@@ -1,9 +1,9 @@
 """Who is asking: the order of checks, what each refusal tells, and how changes arrive."""
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.db import connection
 from django.utils import timezone
 
@@ -51,6 +51,14 @@ def issue(acme, directory):
         return key
 
     return issue
+
+
+@pytest.fixture
+def fresh(transactional_db, now) -> Iterator[Directory]:
+    """Not loaded yet, and with a thread that sees what others commit."""
+    directory = Directory(now=lambda: now[0])
+    yield directory
+    directory.close()
 
 
 def refusal(directory: Directory, headers: dict[str, str], endpoint: str = CHAT) -> GatewayError:
@@ -224,66 +232,67 @@ def test_an_unknown_key_costs_what_a_known_one_costs(directory, issue, monkeypat
         assert [(len(pepper), whole) for whole, pepper in digested] == [(32, key)]
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_a_change_is_seen_by_the_next_refresh():
-    directory = Directory()
-    assert await directory.refresh()
-    assert directory.state.policy_version == 0
+def test_a_change_is_seen_by_the_next_refresh(fresh):
+    assert asyncio.run(fresh.refresh())
+    assert fresh.state.policy_version == 0
 
-    @sync_to_async
-    def change() -> str:
-        PolicyVersion.objects.publish(default_policy(), "first")
-        Backend.objects.create(name="gpu-1", url="http://gpu-1:8000")
-        tenant = Tenant.objects.create(slug="acme", name="Acme")
-        return APIKey.objects.issue(tenant, "ci")[1]
+    PolicyVersion.objects.publish(default_policy(), "first")
+    Backend.objects.create(name="gpu-1", url="http://gpu-1:8000")
+    tenant = Tenant.objects.create(slug="acme", name="Acme")
+    key = APIKey.objects.issue(tenant, "ci")[1]
+    assert asyncio.run(fresh.refresh())
 
-    key = await change()
-    assert await directory.refresh()
+    assert fresh.authenticate(bearer(key), CHAT).tenant == "acme"
+    assert fresh.state.policy_version == 1
+    assert [row.name for row in fresh.state.backends] == ["gpu-1"]
+    assert not asyncio.run(fresh.refresh())
 
-    assert directory.authenticate(bearer(key), CHAT).tenant == "acme"
-    assert directory.state.policy_version == 1
-    assert [row.name for row in directory.state.backends] == ["gpu-1"]
-    assert not await directory.refresh()
-
-    await sync_to_async(APIKey.objects.all().update)(status="revoked")
-    assert await directory.refresh()
-    assert refusal(directory, bearer(key)).code == "api_key_revoked"
+    APIKey.objects.update(status="revoked")
+    assert asyncio.run(fresh.refresh())
+    assert refusal(fresh, bearer(key)).code == "api_key_revoked"
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_a_request_keeps_the_policy_it_began_with():
-    directory = Directory()
-    publish = sync_to_async(PolicyVersion.objects.publish)
-    await publish(default_policy(), "first")
-    await directory.refresh()
-    before = directory.state
+def test_a_request_keeps_the_policy_it_began_with(fresh):
+    PolicyVersion.objects.publish(default_policy(), "first")
+    asyncio.run(fresh.refresh())
+    before = fresh.state
 
-    await publish(default_policy(), "second")
-    await directory.refresh()
+    PolicyVersion.objects.publish(default_policy(), "second")
+    asyncio.run(fresh.refresh())
 
-    assert (before.policy_version, directory.state.policy_version) == (1, 2)
+    assert (before.policy_version, fresh.state.policy_version) == (1, 2)
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_without_its_database_the_last_state_stays_in_force(caplog):
-    directory = Directory(now=lambda: 100.0)
-    await sync_to_async(PolicyVersion.objects.publish)(default_policy(), "first")
-    await directory.refresh()
-    directory._now = lambda: 200.0
+def test_without_its_database_the_last_state_stays_in_force(fresh, now, caplog):
+    now[0] = 100.0
+    PolicyVersion.objects.publish(default_policy(), "first")
+    asyncio.run(fresh.refresh())
+    now[0] = 200.0
 
-    @sync_to_async
-    def rename(old: str, new: str) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
-
-    await rename("gateway_revision", "away")
+    rename("gateway_revision", "away")
     try:
-        assert not await directory.refresh()
+        assert not asyncio.run(fresh.refresh())
     finally:
-        await rename("away", "gateway_revision")
+        rename("away", "gateway_revision")
 
-    assert (directory.state.policy_version, directory.state.loaded_at) == (1, 100.0)
+    assert (fresh.state.policy_version, fresh.state.loaded_at) == (1, 100.0)
     assert "stay in force" in caplog.text
+
+
+def test_a_policy_that_cannot_be_read_leaves_the_one_before_in_force(fresh, caplog):
+    PolicyVersion.objects.publish(default_policy(), "first")
+    asyncio.run(fresh.refresh())
+    PolicyVersion.objects.create(number=2, document={"tiers": []}, message="by hand")
+
+    assert not asyncio.run(fresh.refresh())
+
+    assert fresh.state.policy_version == 1
+    assert "the newest policy cannot be read" in caplog.text
+
+
+def rename(old: str, new: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
 
 
 def test_nobody_is_known_before_the_first_load():
@@ -291,9 +300,7 @@ def test_nobody_is_known_before_the_first_load():
     assert refusal(Directory(), bearer(keys.mint("live").whole)).code == "invalid_api_key"
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_the_loop_turns_while_the_directory_reloads():
-    directory = Directory()
+async def test_the_loop_turns_while_the_directory_reloads(fresh):
     turns = 0
 
     async def turn() -> None:
@@ -303,7 +310,7 @@ async def test_the_loop_turns_while_the_directory_reloads():
             await asyncio.sleep(0)
 
     turning = asyncio.create_task(turn())
-    await directory.refresh()
+    await fresh.refresh()
     turning.cancel()
 
     assert turns > 1

@@ -3,8 +3,10 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 
+from gateway.core.policy import Limits, TenantRules, default_policy
 from tests.support.clock import until
 
 CHAT = {"model": "qwen", "messages": [{"role": "user", "content": "hi"}]}
@@ -265,7 +267,7 @@ async def test_hanging_up_gives_the_slot_back(gateway, stream, when):
 
     await until(lambda: gateway.vllm.open == 0)
     assert (gateway.in_flight, gateway.waiting) == (0, 0)
-    assert gateway.proxy.journeys == {}
+    assert gateway.proxy.register.journeys == {}
     assert gateway.pool.queue.turns == {}
 
 
@@ -304,3 +306,57 @@ async def test_draining_has_an_end_and_says_so_in_the_stream(gateway):
 
     assert "shutting_down" in endless.events[-2]
     assert endless.events[-1] == "data: [DONE]"
+
+
+# Quotas
+
+
+LIMITS = TenantRules(
+    limits=Limits(tokens_per_min=60_000, requests_per_min=60),
+    tier_limits={"realtime": Limits(requests_per_min=6, on_excess="demote")},
+)
+LIMITED = msgspec.structs.replace(default_policy(), tenants={"acme": LIMITS})
+with_limits = pytest.mark.parametrize("policy", [LIMITED])
+
+
+@with_limits
+async def test_a_spent_lane_demotes_and_the_caller_is_told(gateway):
+    gateway.vllm.automatic = True
+    async with gateway.chat("chat", stream=False) as first:
+        await first.done()
+    async with gateway.chat("chat", stream=False) as second:
+        await second.done()
+
+    assert first.headers["x-laneway-tier"] == "realtime"
+    assert second.headers["x-laneway-tier"] == "critical"
+    assert second.headers["x-laneway-reason"] == "task:chat, quota:critical"
+
+
+@with_limits
+async def test_limits_are_told_and_a_spent_tenant_gets_429_with_the_wait(gateway):
+    gateway.vllm.automatic = True
+    calls = []
+    for _ in range(11):
+        async with gateway.chat(stream=False, max_tokens=1) as call:
+            calls.append(await call.done())
+
+    assert calls[0].headers["x-ratelimit-limit-requests"] == "60"
+    assert calls[0].headers["x-ratelimit-remaining-requests"] == "9"
+    assert [call.status for call in calls] == [200] * 10 + [429]
+    refused = calls[-1].json()["error"]
+    assert (refused["code"], refused["type"]) == ("rate_limit_exceeded", "requests")
+    assert calls[-1].headers["retry-after"] == "1"
+    assert len(gateway.vllm.generations) == 10
+
+
+@with_limits
+async def test_a_caller_that_left_while_waiting_gets_its_tokens_back(gateway):
+    async with gateway.chat("chat"), gateway.chat("chat"):
+        await until(lambda: len(gateway.vllm.generations) == 2)
+        before = dict(gateway.proxy.quotas._tats)
+        async with gateway.chat("batch_inference"):
+            await until(lambda: gateway.waiting == 1)
+        await until(lambda: gateway.waiting == 0)
+        after = dict(gateway.proxy.quotas._tats)
+
+    assert after == before

@@ -9,7 +9,7 @@ import logging
 import random
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ from gateway.upstream import (
     UpstreamError,
 )
 from tests.support.clock import on_virtual_time, until
-from tests.support.hostile_server import HostileServer, Peer, says
+from tests.support.hostile_server import HostileServer, Peer, Script, says
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"content-length: 5\r\n\r\nhello"
@@ -98,9 +98,7 @@ async def silence(peer: Peer) -> None:
     await peer.left()
 
 
-def says_then(
-    data: bytes, then: Callable[[Peer], Awaitable[None]] | None = None
-) -> Callable[[Peer], Awaitable[None]]:
+def says_then(data: bytes, then: Script | None = None) -> Script:
     """Answer one request with ``data``, go on as told, close."""
 
     async def script(peer: Peer) -> None:
@@ -863,7 +861,7 @@ async def test_an_interim_head_is_no_head():
         assert raised.value.received
 
 
-def every(interval_s: float, data: bytes, times: int = 1000) -> Callable[[Peer], Awaitable[None]]:
+def every(interval_s: float, data: bytes, times: int = 1000) -> Script:
     async def repeat(peer: Peer) -> None:
         with contextlib.suppress(ConnectionError):
             for _ in range(times):
@@ -1135,6 +1133,7 @@ async def test_a_large_request_is_not_copied_into_the_transport(upstream):
 
 async def test_an_answer_before_the_request_was_taken_is_heard(upstream):
     async def script(peer: Peer) -> None:
+        await peer.read_some(1)
         await peer.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\nhello")
         await asyncio.sleep(0.05)
         await peer.left()

@@ -20,6 +20,7 @@ class Behaviour(NamedTuple):
     wait_ms: int = 0  # said in the header, not spent
     refuse: tuple[int, str] | None = None  # status and code
     hold_s: float = 0.0  # spent before the head
+    held: asyncio.Event | None = None  # awaited before the head
     tokens: int = 3
     gap_s: float = 0.0
     last: bytes = b"data: [DONE]\n\n"
@@ -110,6 +111,8 @@ class FakeGateway:
         self, behaviour: Behaviour, call: dict[str, Any], writer: asyncio.StreamWriter
     ) -> None:
         await asyncio.sleep(behaviour.hold_s)
+        if behaviour.held:
+            await behaviour.held.wait()
         placed = {
             "x-laneway-tier": behaviour.tier,
             "x-laneway-priority": str(behaviour.priority),

@@ -7,14 +7,14 @@ returns, the connection is closed.
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from gateway.upstream import Origin
 
-Script = Callable[["Peer"], Awaitable[None]]
+Script = Callable[["Peer"], Coroutine[Any, Any, None]]
 
 
 class Peer:
@@ -105,7 +105,7 @@ class HostileServer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._start(self._accept())
+        self._accepting = self._start(self._accept())
         return self
 
     async def __aexit__(
@@ -118,7 +118,7 @@ class HostileServer:
         for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        self._listener.close()
+        self.stop_listening()
         for peer in self.peers:
             peer.close()
         for result in results:
@@ -127,11 +127,15 @@ class HostileServer:
 
     def stop_listening(self) -> None:
         """Refuse whoever comes from now on."""
-        self._listener.close()
+        self._accepting.cancel()
+        if self._listener.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
 
-    def _start(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
+        return task
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,87 @@
+"""The buckets of this process: charged at the door, settled when a request is over.
+
+Which limits apply and what happens on excess is ``core.admission``'s.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from gateway import errors
+from gateway.auth import Caller
+from gateway.core import quota
+from gateway.core.admission import Door, admit
+from gateway.core.policy import Placement
+
+FORGET_EVERY_MS = 600_000
+
+
+@dataclass(slots=True)
+class Charged:
+    """What one request was charged, and what its caller is told of it."""
+
+    placement: Placement
+    charges: tuple[quota.Charge, ...]
+    headers: dict[str, str]
+
+
+class Quotas:
+    def __init__(self) -> None:
+        self._tats: quota.Tats = {}
+        self._forgotten_ms = 0
+
+    def admit(self, caller: Caller, wanted: Placement, cost: int) -> Charged:
+        """Charge ``cost``, perhaps in a lower tier than wanted.
+
+        Raises:
+            GatewayError: 429, with the wait until the request would fit.
+        """
+        door = Door(
+            caller.policy, caller.tenant, caller.tenant_rules, caller.key_id8, caller.key_rules
+        )
+        now_ms = _now_ms()
+        if now_ms - self._forgotten_ms > FORGET_EVERY_MS:
+            quota.forget_idle(self._tats, now_ms)
+            self._forgotten_ms = now_ms
+        admission = admit(door, self._tats, wanted, cost=cost, now_ms=now_ms)
+        rules = door.rules(admission.placement.tier)
+        headers = self._headers(rules, now_ms) if rules else {}
+        if admission.exceeded:
+            rule = admission.exceeded[0]
+            raise errors.rate_limited(
+                rule.unit, rule.per_min, admission.retry_after_ms / 1000, headers
+            )
+        return Charged(admission.placement, admission.charges, headers)
+
+    def settle(self, charged: Charged, cost: int | None) -> None:
+        """Replace the estimate by the real cost; None: nothing ran, so all of it goes back."""
+        if not charged.charges:
+            return
+        if cost is None:
+            quota.refund(self._tats, charged.charges, _now_ms())
+        else:
+            quota.settle(self._tats, charged.charges, _now_ms(), tokens=cost)
+
+    def _headers(self, rules: list[quota.Rule], now_ms: int) -> dict[str, str]:
+        """OpenAI's x-ratelimit headers, of the limit with the least room."""
+        told: dict[str, str] = {}
+        units: tuple[quota.Unit, ...] = ("requests", "tokens")
+        for unit in units:
+            stands = quota.tightest(self._tats, rules, unit, now_ms)
+            if stands is not None:
+                told[f"x-ratelimit-limit-{unit}"] = str(stands.limit)
+                told[f"x-ratelimit-remaining-{unit}"] = str(stands.remaining)
+                told[f"x-ratelimit-reset-{unit}"] = go_duration(stands.reset_ms)
+        return told
+
+
+def go_duration(ms: int) -> str:
+    """A wait as OpenAI writes it: ``120ms``, ``1.5s``, ``6m0s``."""
+    if ms < 1000:
+        return f"{ms}ms"
+    minutes, seconds = divmod(ms / 1000, 60)
+    shown = f"{seconds:.3f}".rstrip("0").rstrip(".")
+    return f"{int(minutes)}m{shown}s" if minutes else f"{shown}s"
+
+
+def _now_ms() -> int:
+    return int(asyncio.get_running_loop().time() * 1000)

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { WINDOW_S, column, empty, fromHist, merge, push, slices } from "../../../static/js/history.js";
+
+const pool = (waiting, p95 = null) => ({
+  tiers: [{ name: "standard", waiting, oldest_s: waiting, wait: { p95: p95 === null ? null : { value_s: p95, at_least: false } } }],
+});
+
+test("two frames of one step keep the larger value, so a spike survives", () => {
+  const history = empty(2);
+
+  push(history, 100, pool(900, 4));
+  push(history, 101, pool(3, 5));
+
+  assert.deepEqual(column(history, "standard", "waiting"), { at: [100], values: [900] });
+  assert.deepEqual(column(history, "standard", "p95_s").values, [5]);
+});
+
+test("more than three seconds without a frame leave a hole in the line", () => {
+  const history = empty(2);
+
+  push(history, 101, pool(1));
+  push(history, 109, pool(2));
+
+  assert.deepEqual(column(history, "standard", "waiting"), { at: [100, 102, 108], values: [1, null, 2] });
+});
+
+test("one lost frame leaves none", () => {
+  const history = empty(2);
+
+  push(history, 101, pool(1));
+  push(history, 103.2, pool(2));
+
+  assert.deepEqual(column(history, "standard", "waiting").values, [1, 2]);
+});
+
+test("what is older than the window goes", () => {
+  const history = empty(2);
+
+  for (let at = 0; at <= WINDOW_S + 10; at++) push(history, at, pool(at));
+
+  assert.equal(history.points[0].at, 10);
+  assert.ok(history.points.length <= WINDOW_S / 2 + 1);
+});
+
+test("the server's history and what this page saw make one line", () => {
+  const hist = { step_s: 2, at: [100, 102], tiers: { standard: { waiting: [1, 2], oldest_s: [null, 1], p95_s: [null, null] } } };
+  const own = empty(2);
+  push(own, 102.5, pool(7));
+  push(own, 104.5, pool(8));
+
+  const merged = merge(fromHist(hist), own);
+
+  assert.deepEqual(column(merged, "standard", "waiting"), { at: [100, 102, 104], values: [1, 2, 8] });
+});
+
+test("a gap that the server sent stays one when more is appended", () => {
+  const hist = { step_s: 2, at: [100, 102, 130], tiers: { standard: { waiting: [1, null, 2], oldest_s: [null, null, 1], p95_s: [null, null, 3] } } };
+
+  const merged = merge(fromHist(hist), empty(2));
+  push(merged, 132.1, pool(3));
+
+  assert.deepEqual(column(merged, "standard", "waiting").values, [1, null, 2, 3]);
+});
+
+test("the table behind a chart holds the largest value of each half minute, newest first", () => {
+  const history = empty(2);
+  for (const [at, waiting] of [[60, 5], [70, 50], [80, 1], [92, 7]]) push(history, at, pool(waiting));
+
+  assert.deepEqual(slices(history, ["standard", "batch"], "waiting"), [
+    { at: 90, values: [7, null] },
+    { at: 60, values: [50, null] },
+  ]);
+});

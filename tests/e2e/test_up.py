@@ -1,0 +1,242 @@
+"""``manage.py up`` as an operator meets it: it starts, serves, tells, remembers and ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.support.services import postgresql, redis_server
+from tests.support.started import MANAGE, Started, free_port, started
+
+pytestmark = pytest.mark.e2e
+
+
+def ask(laneway: Started, key: str | None) -> httpx.Response:
+    body = {"model": laneway.model, "messages": [{"role": "user", "content": "Hi"}]}
+    return httpx.post(
+        f"{laneway.address}/v1/chat/completions",
+        headers={"authorization": f"Bearer {key}"},
+        json=body | {"max_tokens": 5},
+        timeout=30,
+    )
+
+
+def within(seconds: float, condition) -> float:
+    """Wait for the condition; how long it took."""
+    begun = time.perf_counter()
+    while not condition():
+        assert time.perf_counter() - begun < seconds, f"not within {seconds} s"
+    return time.perf_counter() - begun
+
+
+def descendants(laneway: Started) -> list[psutil.Process]:
+    return psutil.Process(laneway.process.pid).children(recursive=True)
+
+
+def running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return psutil.wait_procs(processes, timeout=3)[1]
+
+
+def test_a_first_start_and_a_second(environment):
+    with started(environment) as laneway:
+        first_key, password = laneway.key, laneway.password
+        answer = ask(laneway, first_key)
+        page = httpx.get(laneway.address, follow_redirects=True)
+        children = descendants(laneway)
+        begun = time.perf_counter()
+        code = laneway.end()
+        took_s = time.perf_counter() - begun
+        text = laneway.text
+
+    assert answer.status_code == 200, answer.text
+    assert (page.status_code, page.url.path) == (200, "/accounts/login/")
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert password is not None
+    assert code == 0
+    assert took_s < 10
+    assert "Traceback" not in text
+    assert not running(children)
+    assert_nowhere(laneway.home, first_key, password)
+
+    with started(environment) as laneway:
+        assert laneway.password is None
+        assert laneway.key is None
+        assert httpx.get(f"{laneway.address}/v1/models", headers=bearer(first_key)).is_success
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def assert_nowhere(home: Path, *secrets: str | None) -> None:
+    """No secret is in the database, a log or any other file, but for what ``up`` itself said."""
+    for path in home.rglob("*"):
+        if path.is_file() and not path.name.startswith("up-"):
+            held = path.read_bytes()
+            for secret in secrets:
+                assert secret is not None
+                assert secret[-20:].encode() not in held, path
+
+
+def test_a_key_is_known_and_forgotten_within_a_second(environment):
+    with started(environment) as laneway:
+        key = laneway.manage("issuekey", "default", "--name", "second").splitlines()[-1]
+        issued_s = within(3, lambda: ask(laneway, key).is_success)
+        revoke = (
+            f"from gateway.models import APIKey; APIKey.objects.get(id8='{key[8:16]}').revoke()"
+        )
+        laneway.manage("shell", "-c", revoke)
+        revoked_s = within(3, lambda: ask(laneway, key).status_code == 401)
+
+    assert ask_code(laneway) is None
+    assert issued_s < 1.5
+    assert revoked_s < 1.5
+
+
+def ask_code(laneway: Started) -> int | None:
+    """The status of a probe, or None when nobody answers."""
+    try:
+        return httpx.get(f"{laneway.address}/livez", timeout=1).status_code
+    except httpx.TransportError:
+        return None
+
+
+def test_the_demo_has_traffic_and_leaves_no_key_behind(environment):
+    with started(environment, "--demo") as laneway:
+        first = laneway.key
+        assert (laneway.home / "demo-keys.json").stat().st_mode & 0o777 == 0o600
+
+        def finished() -> bool:
+            text = httpx.get(f"{laneway.address}/metrics").text
+            return 'laneway_requests_total{outcome="completed",pool="default"' in text
+
+        within(20, finished)
+
+    assert not (laneway.home / "demo-keys.json").exists()
+    assert_nowhere(laneway.home, first)
+
+    with started(environment, "--demo") as laneway:
+        assert ask(laneway, laneway.key).is_success
+        refused = ask(laneway, first)
+        assert refused.json()["error"]["code"] == "api_key_revoked"
+
+
+def test_sigterm_ends_it_as_well(environment):
+    with started(environment) as laneway:
+        children = descendants(laneway)
+
+        assert laneway.end(signal.SIGTERM) == 0
+
+    assert not running(children)
+
+
+def test_children_die_with_a_killed_parent(environment):
+    with started(environment) as laneway:
+        children = descendants(laneway)
+        assert len(children) >= 3
+
+        laneway.process.kill()
+        laneway.process.wait()
+
+    assert not psutil.wait_procs(children, timeout=15)[1]
+
+
+def test_a_dead_server_ends_everything_with_a_sentence(environment):
+    with started(environment) as laneway:
+        children = descendants(laneway)
+        next(p for p in children if "daphne" in p.cmdline()).kill()
+
+        assert laneway.process.wait(15) == 1
+
+    assert "server was killed by SIGKILL, so everything was stopped" in laneway.text
+    assert "Traceback" not in laneway.text
+    assert not running(children)
+
+
+def test_a_dead_worker_is_started_again(environment):
+    with started(environment) as laneway:
+        worker = next(p for p in descendants(laneway) if "worker" in p.cmdline())
+        worker.kill()
+
+        within(10, lambda: "celery ended with -9; starting it again in 1 s." in laneway.text)
+        within(10, lambda: any("worker" in p.cmdline() for p in live(laneway)))
+
+
+def live(laneway: Started) -> list[psutil.Process]:
+    found = []
+    for process in descendants(laneway):
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE:
+                process.cmdline()
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def test_a_taken_port_is_named(environment):
+    port = free_port()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        done = subprocess.run(
+            (*MANAGE, "up"),
+            env={**environment, "PORT": str(port)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"CommandError: PORT {port} is taken by another program. Try PORT={port + 1}.\n"
+    )
+
+
+def test_a_second_one_on_the_same_folder_is_refused(environment):
+    with started(environment) as laneway:
+        done = subprocess.run(
+            (*MANAGE, "up"),
+            env={**environment, "PORT": str(free_port())},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert f"Laneway is already up on {laneway.home}" in done.stderr
+
+
+def test_nonsense_in_the_environment_is_a_sentence(environment):
+    done = subprocess.run(
+        (*MANAGE, "up"),
+        env={**environment, "PORT": "x"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Laneway cannot start.\nPORT is 'x': expected a whole number from 1 to 65535.\n"
+    )
+
+
+def test_it_runs_on_uvicorn_with_postgresql_and_redis(environment):
+    with postgresql() as database, redis_server() as redis:
+        with started(
+            environment, "--server", "uvicorn", DATABASE_URL=database, REDIS_URL=redis
+        ) as laneway:
+            assert ask(laneway, laneway.key).status_code == 200
+            assert laneway.end() == 0
+
+        assert not (laneway.home / "laneway.sqlite3").exists()
+        assert "Traceback" not in laneway.text + (laneway.home / "logs/server.log").read_text()
+    assert os.environ.get("DATABASE_URL") is None
