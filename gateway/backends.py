@@ -12,11 +12,12 @@ import httpx
 import msgspec
 
 from gateway import errors
+from gateway.backend import Backend, Cards
 from gateway.core.ops import RemoveBackend
 from gateway.core.policy import Policy
 from gateway.core.snapshot import PoolView
 from gateway.models import BackendRow
-from gateway.pools import Backend, Cards, Pool
+from gateway.pools import Pool
 from gateway.scrape import read_figures
 from gateway.upstream import NotConnected, Origin, UpstreamError
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 DISCOVERY_S = 30.0
 TIMEOUT_S = 2.0
 FAILURES_TO_DOWN = 2
+PROBE_TIMEOUT_S = 10.0
+PROBE_PRIORITY = -10  # in vLLM's polarity: before everything
 Allowed = Callable[[str], bool]
 
 
@@ -57,7 +60,7 @@ class Fleet:
                     self._let_go(pool, backend)
                 elif row != backend.row:
                     backend.row = row
-                    pool.share_out()
+                    pool.steering.share_out()
         for row in wanted.values():
             if row.pool not in self.pools:
                 self.pools[row.pool] = Pool(row.pool, policy, version)
@@ -71,14 +74,14 @@ class Fleet:
     def _take_in(self, pool: Pool, row: BackendRow) -> None:
         backend = Backend(row, Origin.parse(row.url), self._api_key)
         pool.backends[row.name] = backend
-        pool.share_out()
+        pool.steering.share_out()
         self._watches[row.name] = asyncio.create_task(self._watch(pool, backend))
 
     def _let_go(self, pool: Pool, backend: Backend) -> None:
         self._watches.pop(backend.name).cancel()
         del pool.backends[backend.name]
         pool.queue.apply([RemoveBackend(backend.name)])
-        pool.share_out()
+        pool.steering.share_out()
 
     # What there is
 
@@ -115,9 +118,10 @@ class Fleet:
     # Health
 
     def failed(self, pool: Pool, backend: Backend, error: UpstreamError) -> None:
-        """A request met a failure: stop sending to a server that cannot be reached, and ask it
-        at once how it is."""
+        """A request met a failure: count it, stop sending to a server that cannot be reached, and
+        ask it at once how it is."""
         logger.warning("backend %s: %s", backend.name, error)
+        pool.steering.failed(backend)
         if isinstance(error, NotConnected):
             self._down(pool, backend, str(error))
         backend.wake.set()
@@ -126,7 +130,7 @@ class Fleet:
         backend.error = error
         if backend.up:
             logger.warning("backend %s is down: %s", backend.name, error)
-            pool.went_down(backend)
+            pool.steering.went_down(backend)
 
     async def _watch(self, pool: Pool, backend: Backend) -> None:
         while True:
@@ -140,8 +144,10 @@ class Fleet:
                 backend.failures = 0
                 if not backend.up:
                     logger.info("backend %s is up: %s", backend.name, ", ".join(backend.models))
-                    pool.came_up(backend)
-                pool.polled(backend, shown)
+                    pool.steering.came_up(backend)
+                if backend.breaker.probe_due(pool.queue.now_ms()):
+                    await self._probe(pool, backend)
+                pool.steering.polled(backend, shown)
             pool.watch_darkness()
             await _either(backend.wake, backend.law.poll_s)
 
@@ -164,6 +170,23 @@ class Fleet:
             return False
         backend.before, backend.figures = backend.figures, figures
         return figures.kv_tokens is not None or b"vllm:" in metrics.content
+
+    async def _probe(self, pool: Pool, backend: Backend) -> None:
+        """Half open: one tiny completion decides.  A server that has no completions but says so
+        is well enough."""
+        model = next(iter(backend.models), "")
+        body = {"model": model, "prompt": "a", "max_tokens": 1, "priority": PROBE_PRIORITY}
+        try:
+            answer = await self._http.post(
+                f"{backend.row.url}/v1/completions", json=body, timeout=PROBE_TIMEOUT_S
+            )
+        except httpx.HTTPError:
+            pool.steering.failed(backend)
+            return
+        if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+            pool.steering.succeeded(backend)
+        else:
+            pool.steering.failed(backend)
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -100,24 +100,12 @@ class Route:
         except (OSError, UnicodeError) as error:
             addresses = []
             failure = error
-        for place, (family, kind, protocol, _, address) in enumerate(addresses):
-            sock = socket.socket(family, kind, protocol)
+        for place, address in enumerate(addresses):
+            share_s = (give_up_at - loop.time()) / (len(addresses) - place)
             try:
-                sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                share_s = (give_up_at - loop.time()) / (len(addresses) - place)
-                async with asyncio.timeout(share_s):
-                    await loop.sock_connect(sock, address)
-            except BaseException as error:
-                # By itself the loop forgets the socket only in its next turn, and by its number,
-                # which may be another socket's then.
-                loop.remove_writer(sock)
-                sock.close()
-                if not isinstance(error, OSError):
-                    raise
+                return await _connected(address, share_s)
+            except OSError as error:
                 failure = error
-            else:
-                return sock
         self._addresses = []  # it may have moved: look again
         if isinstance(failure, TimeoutError):
             raise NotConnected(f"{self.origin}: no connection within {connect_s:g} s") from failure
@@ -138,6 +126,24 @@ class Route:
                     self._lookup = loop.create_task(lookup)
                 self._addresses = await asyncio.shield(self._lookup)
         return self._addresses
+
+
+async def _connected(address: Any, patience_s: float) -> socket.socket:
+    family, kind, protocol, _, place = address
+    loop = asyncio.get_running_loop()
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        async with asyncio.timeout(patience_s):
+            await loop.sock_connect(sock, place)
+    except BaseException:
+        # By itself the loop forgets the socket only in its next turn, and by its number, which
+        # may be another socket's then.
+        loop.remove_writer(sock)
+        sock.close()
+        raise
+    return sock
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:

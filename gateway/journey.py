@@ -9,12 +9,13 @@ import secrets
 
 from gateway import errors
 from gateway.auth import Caller
+from gateway.backend import Backend
 from gateway.core import wire
 from gateway.core.ops import Dispatch
 from gateway.core.policy import Placement
 from gateway.exchange import HungUp, Reply, Request
 from gateway.headers import callers_own_id
-from gateway.pools import Backend, Pool
+from gateway.pools import Pool
 from gateway.quotas import Charged
 
 
@@ -124,6 +125,11 @@ class Journey:
     @property
     def e2e_s(self) -> float:
         return _now() - self.arrived_at
+
+    @property
+    def service_s(self) -> float:
+        """From dispatch until now."""
+        return _now() - (self.dispatched_at or self.arrived_at)
 
     @property
     def queue_wait_s(self) -> float:

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from gateway import errors, headers, inquiry, progress
 from gateway.auth import Directory, allows_model
+from gateway.backend import Backend
 from gateway.backends import Fleet
 from gateway.core import wire
 from gateway.core.ops import Submit
@@ -22,7 +23,7 @@ from gateway.headers import deadline_s
 from gateway.inquiry import Register
 from gateway.journey import Journey
 from gateway.metrics import Metrics
-from gateway.pools import Backend, Pool
+from gateway.pools import Pool
 from gateway.queue import Turn
 from gateway.quotas import Quotas
 from gateway.records import Recorder
@@ -165,6 +166,7 @@ class Proxy:
             prefix=call.prefix,
             expires_at_ms=expires_at_ms,
         )
+        pool.steering.arrived(charged.placement.tier.priority)
         turn = pool.queue.turn(submit)
         try:
             async with progress.told(journey):
@@ -193,7 +195,7 @@ class Proxy:
                 pool.learn(journey)
                 return
             except Overloaded:
-                pool.overloaded(backend)
+                pool.steering.overloaded(backend)
             except UpstreamError as error:
                 self.fleet.failed(pool, backend, error)
                 if journey.forwarded or not retries or not isinstance(error, RETRYABLE):

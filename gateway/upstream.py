@@ -121,6 +121,7 @@ class Upstream:
         """Forget a backend: idle connections close now, those in use as their exchanges end."""
         pool = self._pools.pop(origin, None)
         if pool is not None:
+            pool.dropped = True
             self._dropped.add(pool)
             while pool.idle:
                 pool.idle.popitem()[0].abort()
@@ -151,7 +152,7 @@ class Upstream:
         """An exchange has ended, well or not: keep its connection if another can follow."""
         if not connection.finish():
             return
-        if self._closed or pool in self._dropped:
+        if self._closed or pool.dropped:
             connection.abort()
         else:
             connection.idle_since = connection.loop.time()
@@ -170,6 +171,8 @@ class Upstream:
             pool.dialling -= 1
         if connection.usable:  # else it is lost, or will be at once, and its exchange will see it
             pool.connections.add(connection)
+        if pool.dropped:  # while a stale connection was replaced, perhaps
+            self._dropped.add(pool)
         if self._closed:
             connection.abort()
         elif self._sweep_timer is None:
@@ -216,6 +219,7 @@ class _Pool:
         self.connections: set[Connection] = set()
         self.idle: dict[Connection, None] = {}  # in the order in which they became idle
         self.dialling = 0
+        self.dropped = False
         self.crowded = False
 
     def lost(self, connection: Connection) -> None:

@@ -76,6 +76,7 @@ class Law(Struct, frozen=True, kw_only=True):
     proven: int | None = None  # the last M that ran 60 s without a preemption
     trial: int | None = None  # the M that may become it, and since when
     trial_at_ms: int = 0
+    in_flight: int = 0  # at the last poll
     gap: int = 0  # engine's requests minus ours
     gap_polls: int = 0  # polls in a row in which the two disagreed
 
@@ -200,6 +201,7 @@ def _measure(law: Law, scrape: Scrape, seen: Seen, now_ms: int) -> Law:
         last_at_ms=now_ms,
         blind_ms=0,
         hold=max(law.hold, 2) if law.blind_ms else law.hold,
+        in_flight=seen.in_flight,
         gap=gap,
         gap_polls=law.gap_polls + 1 if disagrees else 0,
     )
@@ -224,6 +226,8 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
         hold = max(4, ceil(2 / elapsed_s))
         return replace(law, level=level, hold=hold, ramping=False)
     if waiting > 2 * target + 4:
+        if waiting <= seen.in_flight - before.in_flight:
+            return law
         level = max(1.0, seen.in_flight - (waiting - target))
         return replace(law, level=level, hold=2, ramping=False)
     if seen.refusals:

@@ -230,6 +230,31 @@ def test_the_victim_may_be_the_one_that_asked():
     assert preempted(events)[0] == "late"
 
 
+def test_a_victim_gives_back_what_it_was_granted_in_the_same_step():
+    engine = Engine(EngineConfig(kv_tokens=4 * BLOCK_TOKENS))
+    engine.submit("first", 15, 5, 5, 0.0)
+    engine.step()
+    engine.submit("second", 16, 5, 0, engine.now_s)
+    engine.submit("third", 16, 5, 0, engine.now_s)  # in the next step but one, all three grow
+
+    events = engine.advance(FOREVER_S)
+
+    assert preempted(events) == ["first"]
+
+
+def test_a_victim_in_the_midst_of_its_prompt_frees_only_what_it_held():
+    engine = Engine(EngineConfig(kv_tokens=160, long_prefill_token_threshold=16))
+    engine.submit("a", 15, 40, 0, 0.0)
+    engine.submit("b", 15, 40, 0, 0.0)
+    engine.submit("long", 128, 5, 9, 0.0)
+
+    events = engine.advance(FOREVER_S)
+
+    of_long = [type(event) for event in events if event.id == "long"]
+    assert of_long[:2] == [Started, Preempted]
+    assert engine.kv_usage == 0
+
+
 def test_a_victim_recomputes_and_still_delivers_every_token_once():
     engine = crowded("priority", [0, 0, 0, 5])
 
@@ -295,6 +320,17 @@ def test_an_abort_frees_what_was_held_whatever_the_moment(at_s):
     engine.advance(FOREVER_S)
     assert (engine.running, engine.waiting, engine.kv_usage) == (0, 0, 0)
     assert engine.next_s is None
+
+
+def test_an_abort_in_the_step_that_takes_a_block_frees_that_block_too():
+    engine = Engine()
+    engine.submit("grows", BLOCK_TOKENS, 10, 0, 0.0)
+    engine.step()
+    engine.advance(engine.now_s)
+
+    engine.abort("grows", engine.now_s)
+
+    assert engine.kv_usage == 0
 
 
 def test_an_abort_lets_the_next_one_start():
@@ -363,7 +399,7 @@ def arrivals(draw: st.DrawFn) -> list[Arrival]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(configs, arrivals())
 def test_it_does_what_the_rules_written_out_naively_do(config, coming):
     reference = ReferenceEngine(config, list(coming))
@@ -392,7 +428,7 @@ def test_it_does_what_the_rules_written_out_naively_do(config, coming):
     assert started(events) == reference.order
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(configs, arrivals(), st.lists(hops, max_size=30))
 def test_how_often_it_is_looked_at_changes_nothing(config, coming, looks):
     whole, looked_at = Engine(config), Engine(config)
@@ -418,7 +454,7 @@ def test_how_often_it_is_looked_at_changes_nothing(config, coming, looks):
     assert looked_at.counters == whole.counters
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(configs, arrivals(), st.data())
 def test_every_request_finishes_with_exactly_its_tokens_or_was_aborted(config, coming, data):
     engine = Engine(config)
@@ -499,15 +535,21 @@ def test_urgent_requests_beside_a_backlog_wait_as_measured(policy, least_s, most
     assert least_s < median(ttft_s) < most_s
 
 
-def test_an_hour_of_idle_decoding_is_a_few_leaps():
-    engine = Engine(EngineConfig(kv_tokens=10_000_000))
+class CountingEngine(Engine):
+    begun = 0
+
+    def _begin(self) -> None:
+        self.begun += 1
+        super()._begin()
+
+
+def test_steps_in_which_nothing_happens_are_leapt_over():
+    engine = CountingEngine(EngineConfig(kv_tokens=10_000_000))
     for i in range(250):
         engine.submit(f"r{i}", 16, 30_000, 0, 0.0)
 
-    steps = 0
-    while engine.next_s is not None and engine.now_s < 3600:
-        engine.advance(engine.now_s + 60)
-        steps += 1
+    engine.advance(FOREVER_S)
 
-    assert steps < 100
     assert engine.counters.generation_tokens == 250 * 30_000
+    assert engine.counters.steps == 30_000
+    assert engine.begun < 10

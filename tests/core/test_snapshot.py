@@ -93,6 +93,7 @@ def test_a_pool_counts_the_slots_of_open_backends_and_shows_every_backend():
 
 def test_the_head_says_effective_priorities_as_a_sum():
     scheduler, now_ms = a_minute()
+    scheduler.apply([SetBackend("gpu-1", 4, 0)], 3_000)  # or the boosted one would just go
     scheduler.apply([], now_ms)
 
     head = scheduler.look(now_ms).head

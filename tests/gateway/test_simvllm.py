@@ -134,6 +134,7 @@ async def test_a_chat_stream_is_framed_as_vllm_frames_it(vllm):
     assert {chunk["choices"][0]["finish_reason"] for chunk in content[:-1]} <= {None}
     assert content[-1]["choices"][0]["finish_reason"] == "length"
     assert content[-1]["choices"][0]["stop_reason"] is None
+    assert "system_fingerprint" not in content[-1]
     assert all(chunk["choices"][0]["token_ids"] is None for chunk in content)
     assert usage["choices"] == []
     assert usage["usage"]["completion_tokens"] == 5

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import errno
 import gc
 import ipaddress
 import logging
@@ -391,6 +392,29 @@ async def test_a_dropped_backend_keeps_only_what_is_in_use(upstream):
         await until(lambda: server.peers[0].gone)
         assert await fetch(upstream, server.origin) == b"hello"  # it may come back
         assert len(server.peers) == 3
+
+
+@on_virtual_time
+async def test_a_stale_connection_of_a_dropped_backend_is_replaced_and_watched():
+    upstream = Upstream()
+    await upstream.start()
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if peer.number:
+            await peer.left()
+        await peer.send(HELLO)
+        await peer.request()
+        upstream.drop(server.origin)  # and close without a byte
+
+    async with HostileServer(script) as server:
+        await fetch(upstream, server.origin)
+
+        with pytest.raises(TimedOut):
+            await fetch(upstream, server.origin, streaming=True)
+
+        assert len(server.peers) == 2
+        await upstream.close()
 
 
 async def test_closing_ends_what_runs_and_refuses_what_comes():
@@ -974,8 +998,8 @@ async def test_leaving_in_mid_stream_closes_the_connection_at_once(upstream):
             await response.next()
 
         await turns()
-        assert server.peers[0].gone
         assert upstream.open_connections(server.origin) == 0
+        await until(lambda: server.peers[0].gone)
         with pytest.raises(BrokenOff):
             await response.next()
 
@@ -1011,7 +1035,7 @@ async def test_a_cancellation_closes_the_connection_at_once(upstream, phase):
         assert task.cancelled()
         await turns()
         assert upstream.open_connections(server.origin) == 0
-        await until(lambda: server.peers[0].gone, timeout_s=0.2)
+        await until(lambda: server.peers[0].gone)
 
 
 async def test_a_cancellation_while_connecting_leaves_nothing(upstream):
@@ -1250,6 +1274,18 @@ async def test_the_next_address_is_tried(upstream, monkeypatch):
         assert await fetch(upstream, server.origin._replace(host="gpu-1.test")) == b"hello"
 
 
+async def test_running_out_of_sockets_is_not_connected(upstream, monkeypatch):
+    def none_left(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with HostileServer(says(HELLO)) as server:
+        monkeypatch.setattr(socket, "socket", none_left)
+
+        with pytest.raises(NotConnected, match="Too many open files"):
+            await fetch(upstream, server.origin)
+        monkeypatch.undo()
+
+
 async def test_a_name_nobody_knows_is_not_connected(upstream, monkeypatch):
     Resolver(monkeypatch)
     with pytest.raises(NotConnected, match="not known"):
@@ -1353,6 +1389,28 @@ async def test_a_certificate_for_another_name_is_refused(certificate):
             await fetch(upstream, origin._replace(host="localhost"))
 
 
+async def test_a_large_reply_over_tls_arrives_whole_though_its_reader_pauses(certificate):
+    pieces = [bytes([number]) * 50_000 for number in range(60)]
+    reply = STREAM + b"".join(map(chunk, pieces)) + b"0\r\n\r\n"
+    async with running(ca_file=str(certificate)) as upstream:
+        async with tls_server(certificate, reply) as origin:
+            async with asking(upstream, origin, streaming=True) as response:
+                await asyncio.sleep(0.05)
+                first = await response.next()
+
+                assert len(first) <= 64 * 1024
+                assert first + await rest_of(response) == b"".join(pieces)
+            assert upstream.idle_connections(origin) == 1
+
+
+async def test_a_handshake_that_breaks_is_not_connected(upstream):
+    async with HostileServer(lambda peer: peer.send(b"no TLS here\r\n")) as server:
+        with pytest.raises(NotConnected):
+            await fetch(upstream, server.origin._replace(scheme="https"))
+
+        assert upstream.open_connections(server.origin._replace(scheme="https")) == 0
+
+
 async def test_leaving_a_tls_stream_closes_the_connection(certificate):
     reply = STREAM + chunk(b"hello")
     async with running(ca_file=str(certificate)) as upstream:
@@ -1384,7 +1442,7 @@ async def test_a_cancellation_in_the_handshake_closes_the_connection(upstream):
         task.cancel()
         await asyncio.wait([task])
 
-        await until(lambda: server.peers[0].gone, timeout_s=0.2)
+        await until(lambda: server.peers[0].gone)
         assert upstream.open_connections(origin) == 0
 
 

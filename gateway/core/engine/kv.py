@@ -45,15 +45,13 @@ class KVCache:
 
 
 class Prefixes:
-    """Which prefixes were computed, the least recently used first."""
+    """Which prefixes were computed, the least recently computed with first."""
 
     def __init__(self) -> None:
         self._tokens: OrderedDict[str, int] = OrderedDict()
         self._total = 0
 
     def hit(self, prefix: str) -> int:
-        if prefix in self._tokens:
-            self._tokens.move_to_end(prefix)
         return self._tokens.get(prefix, 0)
 
     def remember(self, prefix: str, tokens: int, room: int) -> None:

@@ -1,0 +1,190 @@
+"""The live websocket: who may listen, what they hear, and what becomes of those who do not answer."""
+
+import json
+
+import pytest
+from channels.auth import AuthMiddlewareStack
+from channels.db import database_sync_to_async
+from channels.layers import channel_layers, get_channel_layer
+from channels.routing import URLRouter
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+
+from dashboard.live import consumers
+from dashboard.live.routing import websocket_urlpatterns
+from gateway.core.snapshot import encode
+from tests.support.frames import Traffic
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+application = AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+
+
+@pytest.fixture(autouse=True)
+def layer():
+    channel_layers.backends = {}
+    yield
+    channel_layers.backends = {}
+
+
+@database_sync_to_async
+def sign_in(name="otto"):
+    """A session in the database, as signing in would leave it. Returns the person and the cookie."""
+    person = User.objects.create_user(name)
+    session = SessionStore()
+    session[SESSION_KEY] = str(person.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = person.get_session_auth_hash()
+    session.save()
+    return person, session.session_key
+
+
+def socket(session_key=""):
+    cookie = f"sessionid={session_key}".encode()
+    return WebsocketCommunicator(application, "/ws/live/", headers=[(b"cookie", cookie)])
+
+
+async def publish(frame=None):
+    text = encode(frame or Traffic().frame(1.0)).decode()
+    await get_channel_layer().group_send(consumers.GROUP, {"type": "live.frame", "text": text})
+    return json.loads(text)
+
+
+async def closed_with(page):
+    message = await page.receive_output(timeout=3)
+    assert message["type"] == "websocket.close"
+    return message["code"]
+
+
+@pytest.fixture
+async def watching():
+    _, key = await sign_in()
+    page = socket(key)
+    assert (await page.connect())[0]
+    yield page
+    await page.disconnect()
+
+
+async def test_a_person_hears_each_frame_as_it_was_published(watching):
+    frame = await publish()
+
+    heard = await watching.receive_json_from()
+
+    assert heard == {"k": "snap", **frame}
+
+
+async def test_a_stranger_is_told_to_sign_in_and_hears_nothing():
+    page = socket()
+    await page.connect()
+
+    assert await closed_with(page) == consumers.SIGNED_OUT
+    await publish()
+    assert await page.receive_nothing()
+
+
+async def test_somebody_who_was_let_go_may_not_watch():
+    person, key = await sign_in()
+    await User.objects.filter(pk=person.pk).aupdate(is_active=False)
+    page = socket(key)
+    await page.connect()
+
+    assert await closed_with(page) == consumers.SIGNED_OUT
+
+
+async def test_history_comes_first():
+    from django.utils import timezone
+
+    from gateway.models import QueueSample
+
+    await QueueSample.objects.acreate(
+        pool="default",
+        tier="standard",
+        at=timezone.now(),
+        waiting=5,
+        in_flight=1,
+        in_per_s=1,
+        out_per_s=1,
+    )
+    _, key = await sign_in()
+    page = socket(key)
+    await page.connect()
+
+    heard = await page.receive_json_from()
+
+    assert (heard["k"], heard["tiers"]["standard"]["waiting"]) == ("hist", [5])
+    await page.disconnect()
+
+
+async def test_three_unanswered_frames_are_enough(watching):
+    for _ in range(5):
+        await publish()
+
+    for _ in range(consumers.SKIP_AFTER):
+        await watching.receive_json_from()
+
+    assert await watching.receive_nothing()
+
+
+async def test_an_answer_brings_the_next_frame(watching):
+    for _ in range(3):
+        await publish()
+        heard = await watching.receive_json_from()
+        await watching.send_json_to({"k": "ack", "seq": heard["seq"]})
+    assert await watching.receive_nothing()  # all answers are in
+
+    await publish()
+
+    assert (await watching.receive_json_from())["k"] == "snap"
+
+
+async def test_who_answers_nothing_for_half_a_minute_is_let_go(watching, monkeypatch):
+    await publish()
+    await watching.receive_json_from()
+    monkeypatch.setattr(consumers, "CLOSE_AFTER_S", 0.0)
+
+    await publish()
+
+    assert await closed_with(watching) == consumers.SLOW
+
+
+async def test_signing_out_ends_the_stream(monkeypatch):
+    monkeypatch.setattr(consumers, "RECHECK_S", 0.0)
+    _, key = await sign_in()
+    page = socket(key)
+    await page.connect()
+    await publish()
+    assert (await page.receive_json_from())["k"] == "snap"
+
+    await database_sync_to_async(SessionStore(key).delete)()
+    await publish()
+
+    assert await closed_with(page) == consumers.SIGNED_OUT
+
+
+async def test_the_check_is_not_made_for_every_frame(watching):
+    await publish()
+    await watching.receive_json_from()
+    await User.objects.all().adelete()
+
+    await publish()
+
+    assert (await watching.receive_json_from())["k"] == "snap"
+
+
+async def test_one_who_leaves_leaves_the_group(watching):
+    await watching.disconnect()
+
+    assert get_channel_layer().groups == {}
+
+
+def test_a_frame_of_fifty_rows_stays_under_16_kb():
+    traffic = Traffic()
+    for _ in range(900):
+        traffic.second()
+
+    frame = traffic.frame(1.0)
+
+    assert len(frame.pools[0].head) == 50
+    assert len(encode(frame)) < 16_000
