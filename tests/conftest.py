@@ -1,6 +1,4 @@
-"""What all layers share: two tenants, and the environment a started process gets."""
-
-import os
+"""What all layers share: two tenants."""
 
 import pytest
 from django.conf import settings
@@ -20,10 +18,3 @@ def acme(db: None) -> Tenant:
 @pytest.fixture
 def birch(db: None) -> Tenant:
     return Tenant.objects.create(slug="birch", name="Birch")
-
-
-@pytest.fixture
-def environment(tmp_path, monkeypatch) -> dict[str, str]:
-    """For processes that must start as an operator would start them, in a folder of their own."""
-    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
-    return {**os.environ, "LANEWAY_HOME": str(tmp_path / "home")}

@@ -33,16 +33,17 @@ class LiveConsumer(AsyncWebsocketConsumer):
     checked_at = 0.0
 
     async def connect(self) -> None:
-        # Accepted even when refused: a page can read a close code, but not a failed handshake.
-        await self.accept()
         refused = _refusal(self.scope["user"])
         if refused:
+            # Accepted first: a page can read a close code, but not a handshake that failed.
+            await self.accept()
             await self.close(code=refused)
             return
         self.answered_at = self.checked_at = _now()
-        await self._send_history()
         await self.channel_layer.group_add(GROUP, self.channel_name)  # no stranger comes this far
         self.joined = True
+        await self.accept()
+        await self._send_history()  # frames that arrive meanwhile are handled after it
 
     async def disconnect(self, code: int) -> None:
         if self.joined:

@@ -31,7 +31,10 @@ def recent(pool: str, now: datetime) -> dict[str, Any]:
     rows = QueueSample.objects.since(start, pool).values_list(
         "at", "tier", "waiting", "oldest_s", "wait_p95_s"
     )
-    readings = (Reading(at.timestamp(), *rest) for at, *rest in rows)
+    readings = (
+        Reading(at.timestamp(), tier, waiting, oldest_s, p95_s)
+        for at, tier, waiting, oldest_s, p95_s in rows
+    )
     return {
         "k": "hist",
         "pool": pool,

@@ -211,7 +211,9 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
     """Move M by one poll's news.  The order of the branches is the law: harm first.
 
     At rest in_flight = R + λd on the way + T waiting, so ``in_flight - (waiting - T)`` is the level
-    of rest at once.  Without ``blocked`` a poll says nothing about M, since M did not bind.
+    of rest at once.  A queue no longer than what was sent since the last poll may be a burst on its
+    way in, and landing on that would throw M to the floor (modelled: 24-40 s to climb back), so it
+    has until the next poll to drain.  Without ``blocked`` a poll says nothing, for M did not bind.
     """
     known = before.last is not None and not _restarted(before.last, scrape)
     elapsed_s = _elapsed_s(before, now_ms)
@@ -226,7 +228,7 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
         hold = max(4, ceil(2 / elapsed_s))
         return replace(law, level=level, hold=hold, ramping=False)
     if waiting > 2 * target + 4:
-        if waiting <= seen.in_flight - before.in_flight:
+        if waiting <= seen.in_flight - before.in_flight and elapsed_s < 1:
             return law
         level = max(1.0, seen.in_flight - (waiting - target))
         return replace(law, level=level, hold=2, ramping=False)

@@ -93,14 +93,28 @@ export function yAxis(top, log, ticks) {
  * @param {{share: number}[]} ends heights from 0 to 1
  */
 export function spread(ends, heightPx, gapPx = LABEL_PX) {
-  const most = Math.max(0, heightPx - gapPx / 2);
-  const placed = ends.map((end) => ({ ...end, px: Math.min(most, end.share * heightPx) })).sort((a, b) => a.px - b.px);
-  for (let i = 1; i < placed.length; i++) placed[i].px = Math.max(placed[i].px, placed[i - 1].px + gapPx);
-  for (let i = placed.length - 1; i >= 0; i--) {
-    const ceiling = i === placed.length - 1 ? most : placed[i + 1].px - gapPx;
-    placed[i].px = Math.min(placed[i].px, ceiling);
+  const wanted = ends.map((end) => ({ ...end, px: end.share * heightPx })).sort((a, b) => a.px - b.px);
+  // Names that touch become a block around the mean of where they want to be; blocks that touch merge.
+  const blocks = [];
+  for (const end of wanted) {
+    blocks.push({ names: [end], middle: end.px });
+    while (blocks.length > 1 && top(blocks.at(-2)) + gapPx > bottom(blocks.at(-1))) {
+      const names = [...blocks.at(-2).names, ...blocks.at(-1).names];
+      blocks.splice(-2, 2, { names, middle: names.reduce((sum, { px }) => sum + px, 0) / names.length });
+    }
   }
-  return placed.map((end) => ({ ...end, at: end.px / heightPx }));
+  function half({ names }) {
+    return ((names.length - 1) * gapPx) / 2;
+  }
+  function bottom(block) {
+    return Math.max(half(block), Math.min(heightPx - half(block), block.middle)) - half(block);
+  }
+  function top(block) {
+    return bottom(block) + 2 * half(block);
+  }
+  return blocks.flatMap((block) =>
+    block.names.map((end, i) => ({ ...end, px: bottom(block) + i * gapPx, at: (bottom(block) + i * gapPx) / heightPx })),
+  );
 }
 
 /** Names at the ends of the lines, with a short line in the tier's colour that leads to each. */

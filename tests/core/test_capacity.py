@@ -20,6 +20,7 @@ QUIET = Scrape(running=100, waiting=0, kv_usage=0.5)
 def settled(level: float = 100, **changes: Any) -> Law:
     """A law at rest that polled a quiet engine at 0 ms."""
     law = Law(level=level, ramping=False, last=QUIET, last_at_ms=0, trial=int(level))
+    law = replace(law, in_flight=law.base_limit)
     return replace(law, **changes)
 
 
@@ -99,6 +100,22 @@ def test_a_long_queue_lands_the_limit_at_once():
     after = poll(settled(level=200, ramping=True), QUIET._replace(waiting=70))
 
     assert (after.base_limit, after.hold, after.ramping) == (200 - 69, 2, False)
+
+
+def test_a_queue_no_longer_than_what_was_just_sent_says_nothing_until_the_next_poll():
+    burst = QUIET._replace(waiting=70)
+
+    once = poll(settled(level=200, ramping=True, in_flight=100), burst, now_ms=250)
+    twice = poll(once, burst, now_ms=500)
+
+    assert (once.base_limit, once.ramping) == (200, True)
+    assert (twice.base_limit, twice.ramping) == (200 - 69, False)
+
+
+def test_a_long_queue_a_second_after_the_last_poll_is_no_burst():
+    law = settled(level=200, in_flight=100)
+
+    assert poll(law, QUIET._replace(waiting=70), now_ms=1000).base_limit == 200 - 69
 
 
 def test_a_queue_of_twice_the_target_and_four_is_not_long_yet():
@@ -632,7 +649,9 @@ def direct_goodput() -> dict[str, float]:
     found = {}
     for shape in SHAPES:
         engine = Engine(ENGINE)
-        for number, (prompt, output) in enumerate(islice(lengths(shape), 12_000)):
+        for number, (prompt, output) in enumerate(
+            islice(lengths(shape), 12_800 * 20 // SHAPES[shape][1])
+        ):
             engine.submit(str(number), prompt, output)
         engine.advance(20)
         early = engine.counters.generation_tokens

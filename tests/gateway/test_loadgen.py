@@ -253,15 +253,21 @@ def test_only_this_machine_is_loopback(url, near):
     assert is_loopback(url) is near
 
 
-def command(home, *words):
-    """Start ``manage.py loadgen``, with a data folder of its own."""
-    return subprocess.Popen(
-        ["env", f"LANEWAY_HOME={home}", sys.executable, "manage.py", "loadgen", *map(str, words)],
-        cwd=ROOT,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+@pytest.fixture
+def command(tmp_path):
+    """Starts ``manage.py loadgen`` with a data folder of its own; none outlives the test."""
+    started = []
+
+    def start(*words):
+        here = ["env", f"LANEWAY_HOME={tmp_path}", sys.executable, "manage.py", "loadgen"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen([*here, *map(str, words)], cwd=ROOT, text=True, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 async def ended(process):
@@ -269,10 +275,9 @@ async def ended(process):
     return process.returncode, out, err
 
 
-async def test_the_command_prints_its_summary_as_json(tmp_path):
+async def test_the_command_prints_its_summary_as_json(command):
     async with FakeGateway({"chat": Behaviour("realtime", 10)}).serve() as gateway:
         run = command(
-            tmp_path,
             *("--url", gateway.url, "--key", "k", "--rate", 50, "--duration", 0.5),
             *("--hang-up-share", 0, "--json"),
         )
@@ -284,11 +289,11 @@ async def test_the_command_prints_its_summary_as_json(tmp_path):
     assert summary["tiers"]["realtime"]["queue_wait_s"]["p95"] == 0
 
 
-async def test_interrupting_the_command_shows_the_table_so_far(tmp_path):
+async def test_interrupting_the_command_shows_the_table_so_far(command, tmp_path):
     (tmp_path / "keys.json").write_text(json.dumps(KEYS))
     async with FakeGateway({"chat": Behaviour("realtime", 10)}).serve() as gateway:
         words = ("--keys-file", tmp_path / "keys.json", "--forever", "--rate", 50)
-        run = command(tmp_path, "--url", gateway.url, *words)
+        run = command("--url", gateway.url, *words)
         await until(lambda: len(gateway.calls) >= 10)
         run.send_signal(signal.SIGINT)
         status, out, _ = await ended(run)

@@ -842,11 +842,11 @@ async def test_a_request_nobody_takes_is_given_up_after_thirty_seconds():
 
 
 async def test_a_request_that_is_taken_slowly_is_not_given_up():
-    progress = Times(taken_s=0.2, sweep_s=0.01)
+    progress = Times(taken_s=0.7, sweep_s=0.01)
     requests = []
 
     async def script(peer: Peer) -> None:  # on real time, as the kernel's buffers fill by it
-        for _ in range(5):
+        for _ in range(10):
             await asyncio.sleep(0.1)
             await peer.read_some(MIB)
         requests.append(await peer.request())
@@ -987,6 +987,22 @@ async def test_a_reader_who_stops_is_not_mistaken_for_a_silent_backend():
             await asyncio.sleep(1000)
 
             assert await rest_of(response) == b"x" * 6_553_600
+
+
+@on_virtual_time
+async def test_a_backend_has_its_time_again_once_the_reader_goes_on():
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(STREAM + chunk(b"x" * 62 * 1024))  # enough to pause, and nothing more
+        await asyncio.sleep(1020)
+        await peer.send(chunk(b"end") + b"0\r\n\r\n")
+
+    async with running() as upstream, HostileServer(script) as server:
+        async with asking(upstream, server.origin, streaming=True) as response:
+            await asyncio.sleep(1000)
+
+            assert await response.next() == b"x" * 62 * 1024
+            assert await rest_of(response) == b"end"
 
 
 # Leaving early.

@@ -2,7 +2,8 @@
 """The site with its pages and websocket, and made-up frames instead of a gateway: an ASGI application.
 
 ``LANEWAY_HOME/scene`` says what to play: ``busy``, ``idle`` (no request ever came), ``calm``
-(light traffic), ``silent`` (nothing is published), ``paused``, ``fcfs``.
+(light traffic), ``silent`` (nothing is published), ``paused``, ``fcfs``; ``keep`` is ``busy`` on
+top of the samples that are there, as after a restart.
 """
 
 import asyncio
@@ -63,7 +64,8 @@ async def _play() -> None:
         name = scene()
         if name not in (playing, "silent"):
             playing, line = name, traffic(name)
-            await _past(line, 0 if name == "idle" else WARM_UP_S)
+            if name != "keep":
+                await _past(line, 0 if name == "idle" else WARM_UP_S)
         line.second()
         if name != "silent":
             frame = line.frame(time.time(), version=newest.number if newest else 0)
@@ -85,6 +87,7 @@ async def _past(line: Traffic, seconds: int) -> None:
     for ago in range(seconds, 0, -1):
         line.second()
         samples += _samples(line.frame(now - ago))
+        await asyncio.sleep(0)
     await QueueSample.objects.all().adelete()
     await QueueSample.objects.abulk_create(samples, batch_size=500)
     await asyncio.sleep(max(0, now - time.time()))  # the past ends where the frames begin

@@ -1,5 +1,7 @@
+# ruff: noqa: TID251 -- hands on the environment that processes need
 """Laneway as an operator starts it: ``manage.py up`` in a process, and what it printed."""
 
+import os
 import re
 import signal
 import socket
@@ -14,6 +16,12 @@ from django.conf import settings
 MANAGE = (sys.executable, str(settings.BASE_DIR / "manage.py"))
 UP_WITHIN_S = 60
 DOWN_WITHIN_S = 10
+
+
+def outside(home: Path) -> dict[str, str]:
+    """The environment of an operator's shell, for ``home``; nothing of these tests' settings."""
+    env = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+    return {**env, "LANEWAY_HOME": str(home)}
 
 
 class Started:

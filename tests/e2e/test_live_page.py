@@ -1,0 +1,347 @@
+"""The live page in a real browser: what moves, what it says when nothing does, and what it never asks for."""
+
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.support.started_site import NAME, PASSWORD, site
+
+playwright_sync = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+MINUS = "\N{MINUS SIGN}"
+COLLECT = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
+"""
+LAST = "element => element.data[0].x.at(-1)"
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    served = site(tmp_path_factory.mktemp("site"))
+    served.prepare()
+    served.play("busy")
+    served.start()
+    yield served
+    served.stop()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright_sync.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser, started):
+    """What a browser keeps of a person who signed in once."""
+    page = browser.new_page()
+    page.goto(f"{started.url}/")
+    page.get_by_label("Name").fill(NAME)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/live/")
+    state = page.context.storage_state()
+    page.context.close()
+    return state
+
+
+@pytest.fixture
+def visit(browser, started, signed_in):
+    """Open a page as Otto; afterwards no policy was broken, nothing foreign asked for, nothing failed."""
+    contexts, foreign, errors = [], [], []
+
+    def open_page(path="/live/", scene="busy", **options):
+        started.play(scene)
+        context = browser.new_context(storage_state=signed_in, **options)
+        contexts.append(context)
+        context.add_init_script(COLLECT)
+        page = context.new_page()
+        page.on(
+            "request",
+            lambda request: (
+                foreign.append(request.url) if not _ours(request.url, started) else None
+            ),
+        )
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(started.url + path)
+        return page
+
+    yield open_page
+    violations = [
+        v
+        for context in contexts
+        for page in context.pages
+        for v in page.evaluate("window.violations")
+    ]
+    for context in contexts:
+        context.close()
+    assert (violations, foreign, errors) == ([], [], [])
+
+
+def _ours(url, started):
+    return url.startswith((started.url, started.url.replace("http", "ws"), "data:", "blob:"))
+
+
+def live(page):
+    page.locator('[data-live][data-link="live"]').wait_for(timeout=15_000)
+    return page
+
+
+def drawn(page, chart="queue"):
+    page.wait_for_function(
+        f"document.querySelector('[data-chart={chart}] [data-plot]').data?.[0].x.length > 0"
+    )
+    return page.locator(f"[data-chart={chart}] [data-plot]")
+
+
+def test_numbers_and_points_move(visit):
+    page = live(visit())
+    plot = drawn(page)
+    before = plot.evaluate(LAST)
+    clock = page.locator("[data-pool=waiting]").text_content()
+
+    page.wait_for_function(
+        f"({LAST})(document.querySelector('[data-chart=queue] [data-plot]')) > {before} + 3000"
+    )
+
+    assert re.fullmatch(r"[\d\u2009]+", clock)
+    assert plot.evaluate("element => element.data.length") == 5
+    assert (
+        plot.evaluate(
+            "element => element.querySelectorAll('.scatterlayer .trace path.js-line').length"
+        )
+        == 5
+    )
+    assert plot.evaluate("element => element.data[0].x.length") > 100  # the past came with the page
+
+
+def test_threshold_lines_are_the_targets_of_the_policy(visit):
+    page = live(visit())
+
+    lines = drawn(page, "wait").evaluate(
+        "element => element.layout.shapes.filter((s) => s.name).map((s) => [s.name, s.y0])"
+    )
+
+    assert dict(lines) == {
+        "realtime": 2,
+        "critical": 5,
+        "standard": 60,
+        "batch": 180,
+        "background": 300,
+    }
+
+
+def test_a_row_tells_state_length_and_oldest(visit):
+    page = live(visit())
+
+    row = page.locator('tr[data-tier="batch"]')
+
+    assert re.search(
+        rf"batch {MINUS}5\s+● open", row.inner_text().replace("\n", " ").replace("\t", " ")
+    )
+    assert "≥" in row.locator("[data-cell=p95]").text_content()
+    assert row.locator(".oldest").get_attribute("data-tint") in ("warn", "crit")
+
+
+def test_the_line_is_shown_with_reasons(visit):
+    page = live(visit())
+
+    rows = page.locator("[data-line] tr")
+    page.wait_for_function("document.querySelectorAll('[data-line] tr').length === 50")
+
+    assert re.search(
+        rf"(standard 0|batch {MINUS}5) \+ \d aged = [{MINUS}\d]", rows.nth(0).inner_text()
+    )
+
+
+def test_silence_is_shown_within_three_seconds_and_ends_by_itself(visit, started):
+    page = live(visit())
+    drawn(page)
+
+    started.play("silent")
+    page.locator('[data-live][data-link="stale"]').wait_for(timeout=6000)
+
+    banner = page.locator("[data-banner]")
+    assert re.search(r"No data for \d s, last \d\d:\d\d:\d\d", banner.text_content())
+    assert "is-stale" in page.locator("body").get_attribute("class")
+    started.play("busy")
+    live(page)
+    assert banner.is_hidden()
+
+
+def test_a_killed_server_leaves_a_gap_and_the_page_recovers(visit, started):
+    page = live(visit())
+    plot = drawn(page)
+    started.play("busy")
+
+    started.stop()
+    page.locator('[data-live][data-link="reconnecting"]').wait_for(timeout=5000)
+    page.locator("body.is-stale").wait_for(timeout=4000)
+    assert "Trying again" in page.locator("[data-banner]").text_content()
+    stopped_at = plot.evaluate(LAST)
+    assert time.time() * 1000 - stopped_at < 15_000
+    started.play("keep")
+    started.start()
+    live(page)
+
+    page.wait_for_function(
+        f"({LAST})(document.querySelector('[data-chart=queue] [data-plot]')) > {stopped_at} + 4000"
+    )
+    assert plot.evaluate("element => element.data[0].y.some((y) => y === null)")
+    started.play("busy")
+
+
+def test_a_zoomed_chart_stays_where_it_is(visit):
+    page = live(visit())
+    plot = drawn(page)
+    box = plot.bounding_box()
+
+    page.mouse.move(box["x"] + 150, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 350, box["y"] + 105, steps=5)
+    page.mouse.up()
+    follow = page.locator("[data-chart=queue] [data-follow]")
+    follow.wait_for()
+    chosen = plot.evaluate("element => element.layout.xaxis.range.map(String)")
+    before = plot.evaluate(LAST)
+    page.wait_for_function(
+        f"({LAST})(document.querySelector('[data-chart=queue] [data-plot]')) > {before} + 3000"
+    )
+
+    assert plot.evaluate("element => element.layout.xaxis.range.map(String)") == chosen
+    follow.click()
+    assert plot.evaluate("element => element.layout.xaxis.range.map(String)") != chosen
+
+
+def test_a_chart_becomes_a_table_by_keyboard(visit):
+    page = live(visit())
+    drawn(page)
+    button = page.locator("[data-chart=queue] [data-as-table]")
+
+    button.focus()
+    page.keyboard.press("Enter")
+
+    rows = page.locator("[data-chart=queue] [data-table] tbody tr")
+    rows.first.wait_for()
+    assert rows.count() >= 25
+    assert button.get_attribute("aria-pressed") == "true"
+    assert button.evaluate("element => element === document.activeElement")
+
+
+def test_a_tier_can_be_left_out_of_the_charts_by_keyboard(visit):
+    page = live(visit())
+    plot = drawn(page)
+
+    page.locator('tr[data-tier="batch"] [data-toggle]').focus()
+    page.keyboard.press("Space")
+
+    page.wait_for_function(
+        "!document.querySelector('[data-chart=queue] [data-plot]').data[3].visible"
+    )
+    colours = plot.evaluate("element => element.data.map((trace) => trace.line.color)")
+    assert colours[4] == "#23282f"
+
+
+def test_the_theme_follows_the_system_and_the_switch_and_the_charts_follow_both(visit):
+    page = live(visit(color_scheme="dark"))
+    plot = drawn(page)
+    first = "element => element.data[0].line.color"
+    assert plot.evaluate(first) == "#0e78cb"
+
+    page.locator("[data-theme-switch]").click()  # light
+    page.wait_for_function(
+        f"({first})(document.querySelector('[data-chart=queue] [data-plot]')) === '#0072b2'"
+    )
+
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.bsTheme") == "light"
+
+
+def test_the_first_run_says_what_to_do(visit):
+    page = live(visit(scene="idle"))
+
+    page.locator("[data-first-run]").wait_for()
+
+    assert '"model": "qwen2.5-7b"' in page.locator("[data-curl]").text_content()
+    assert page.locator("[data-nobody]").is_visible()
+
+
+def test_a_backend_that_ignores_priority_is_named(visit):
+    page = live(visit(scene="fcfs"))
+
+    warning = page.locator("[data-warnings] li").first
+    warning.wait_for()
+
+    assert (
+        warning.text_content()
+        == "gpu-2 ignores priority: start it with --scheduling-policy priority."
+    )
+
+
+@pytest.mark.parametrize("width", [360, 768, 1024, 1280, 1920])
+def test_nothing_is_wider_than_the_screen(visit, width):
+    page = live(visit(viewport={"width": width, "height": 740}))
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator('tr[data-tier="standard"] .oldest').is_visible()
+
+
+def test_signing_out_elsewhere_is_told_and_signing_in_again_goes_on(visit, started):
+    page = live(visit())
+    cookies = page.context.cookies()
+    page.context.clear_cookies()
+
+    page.evaluate("dispatchEvent(new Event('offline'))")
+    started.stop()
+    started.start()
+    page.locator('[data-live][data-link="signed-out"]').wait_for(timeout=20_000)
+    assert page.locator("[data-sign-in]").is_visible()
+    page.context.add_cookies(cookies)
+
+    live(page)
+
+
+def test_utc_is_in_the_address(visit):
+    page = live(visit(timezone_id="America/New_York"))
+    clock = page.locator("[data-clock]")
+    assert int(clock.text_content()[:2]) != time.gmtime().tm_hour
+
+    page.locator("[data-zone-switch]").click()
+
+    assert int(clock.text_content()[:2]) == time.gmtime().tm_hour
+    assert page.url.endswith("?tz=utc")
+
+
+def test_the_vendored_rules_are_those_plotly_injects(browser):
+    page = browser.new_page()
+    page.set_content("<!doctype html><title>empty</title>")
+    page.add_script_tag(path=settings.BASE_DIR / "static/vendor/plotly-basic.min.js")
+
+    injected = page.evaluate(
+        "[...document.getElementById('plotly.js-style-global').sheet.cssRules].map((r) => r.cssText)"
+    )
+
+    vendored = Path(settings.BASE_DIR / "static/vendor/plotly-global.css").read_text()
+    assert injected == vendored.splitlines()

@@ -1,0 +1,88 @@
+# ruff: noqa: TID251 -- a started process gets this one's environment
+"""``live_site`` under Daphne in a process of its own, on a free port and a data folder of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME, PASSWORD = "otto", "correct horse battery"
+PREPARE = f"""
+from django.contrib.auth.models import User
+from gateway.core.policy import default_policy
+from gateway.models import PolicyVersion
+User.objects.create_user({NAME!r}, password={PASSWORD!r})
+PolicyVersion.objects.publish(default_policy(), "the first")
+"""
+READY_WITHIN = 300  # tries, a tenth of a second apart at most
+
+
+class Site:
+    """``start`` and ``stop`` may follow one another: the port and the data stay."""
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        self.home = home
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = {
+            **environment,
+            "LANEWAY_HOME": str(home),
+            "DJANGO_SETTINGS_MODULE": "dashboard.settings",
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        for command in (["migrate"], ["collectstatic", "--noinput"], ["shell", "-c", PREPARE]):
+            line = [sys.executable, "manage.py", *command, "-v0"]
+            subprocess.run(line, cwd=ROOT, env=self._environment, check=True, timeout=120)
+
+    def play(self, scene: str) -> None:
+        (self.home / "scene").write_text(scene)
+
+    def start(self) -> None:
+        arguments = ["-b", "127.0.0.1", "-p", str(self.port), "tests.support.live_site:application"]
+        with (self.home / "daphne.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "daphne", *arguments],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+            )
+        self._wait()
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGKILL)  # as a crash would: no close frame, no goodbye
+        self._process.wait(10)
+        self._process = None
+
+    def _wait(self) -> None:
+        assert self._process
+        for _ in range(READY_WITHIN):
+            try:
+                with urllib.request.urlopen(f"{self.url}/accounts/login/", timeout=5):
+                    return
+            except OSError:
+                if self._process.poll() is not None:
+                    break
+                # A process that is still importing: ask again when a tenth of a second has gone by.
+                subprocess.run(["sleep", "0.1"], check=True)
+        raise RuntimeError((self.home / "daphne.log").read_text()[-2000:])
+
+
+def site(home: Path) -> Site:
+    home.mkdir(parents=True, exist_ok=True)
+    return Site(home, dict(os.environ))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
