@@ -236,11 +236,16 @@ class Proxy:
         )
         while chunk:
             events = reader.feed(chunk)
+            if reader.error is not None:
+                events = events[: max(0, events.rfind(b'data: {"error"'))]
             if events:
                 if not reply.started:
                     await reply.start(200, journey.headers(headers.STREAM))
                 journey.forwarded = True
                 await reply.write(events)
+            if reader.error is not None:  # told by us instead, with a code that clients know
+                told = b'{"error":%b}' % reader.error
+                raise errors.from_vllm(errors.status_in(told), told)
             chunk = await response.next()
         rest = reader.finish()
         if not reader.saw_end:

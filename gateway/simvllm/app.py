@@ -17,6 +17,7 @@ from gateway.simvllm import (
     pooling,
     text,
 )
+from gateway.simvllm.fields import listing
 from gateway.simvllm.http import (
     Receive,
     Refused,
@@ -246,7 +247,7 @@ class SimulatedVLLM:
     async def _count_tokens(self, request: Request, reply: Reply) -> None:
         body = request.json()
         asked.check_model(self.options, body)
-        said = [{"content": body.get("system") or ""}, *(body.get("messages") or [])]
+        said = [{"content": body.get("system") or ""}, *listing(body, "messages")]
         _, tokens = asked.chat_prompt(said, body.get("tools"))
         await reply.json(200, {"input_tokens": tokens})
 

@@ -10,11 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 from gateway.simvllm import text
+from gateway.simvllm.fields import lax_int, listing, mapping, optional_int, priority
 from gateway.simvllm.http import Refused, Request, invalid
 from gateway.simvllm.options import Options
 from gateway.simvllm.pacer import Choice, Job, Reason
 
-INT64 = 2**63
 TEMPLATE_TOKENS = 3  # what a chat template adds, and for each message
 MESSAGE_TOKENS = 4
 
@@ -42,55 +42,6 @@ class Asked:
     tool_reason: str = "stop"  # how a called function ends: "tool_calls" where it was required
     prefix: str = ""
     prefix_tokens: int = 0
-
-
-def lax_int(body: dict[str, Any], name: str, default: int | None = None) -> int | None:
-    """An integer as pydantic takes it: 2.0, "3" and true will do, 1.5, "high" and null not."""
-    if name not in body:
-        return default
-    given = body[name]
-    if isinstance(given, float):
-        if given.is_integer():
-            return int(given)
-        what = "Input should be a valid integer, got a number with a fractional part"
-        raise invalid(name, "int_from_float", what, given)
-    if isinstance(given, str):
-        try:
-            return int(given)
-        except ValueError:
-            what = "Input should be a valid integer, unable to parse string as an integer"
-            raise invalid(name, "int_parsing", what, given) from None
-    if isinstance(given, int):
-        return int(given)
-    raise invalid(name, "int_type", "Input should be a valid integer", given)
-
-
-def optional_int(body: dict[str, Any], name: str) -> int | None:
-    return None if body.get(name) is None else lax_int(body, name)
-
-
-def body_priority(body: dict[str, Any]) -> int:
-    stated = lax_int(body, "priority", 0) or 0
-    if stated >= INT64:
-        what = f"Input should be less than or equal to {INT64 - 1}"
-        raise invalid("priority", "less_than_equal", what, stated)
-    if stated < -INT64:
-        what = f"Input should be greater than or equal to {-INT64}"
-        raise invalid("priority", "greater_than_equal", what, stated)
-    return stated
-
-
-def priority(request: Request, body: dict[str, Any]) -> int:
-    """vLLM's own number.  The header wins; one that is no integer is ignored, and one too long
-    for the wire between vLLM's processes fails there."""
-    stated = body_priority(body)
-    try:
-        named = int(request.headers.get("x-vllm-priority", ""))
-    except ValueError:
-        return stated
-    if not -INT64 <= named < 2 * INT64:
-        raise Refused(500, "", "InternalServerError")
-    return named
 
 
 def check_model(options: Options, body: dict[str, Any]) -> str:
@@ -170,9 +121,9 @@ def responses(options: Options, request: Request, body: dict[str, Any]) -> Asked
     given = body.get("input")
     if "input" not in body:
         raise invalid("input", "missing", "Field required", body)
-    messages = [{"content": given}] if isinstance(given, str) else given
+    messages = [{"content": given}] if isinstance(given, str) else listing(body, "input")
     if body.get("instructions"):
-        messages = [{"content": body["instructions"]}, *(messages or [])]
+        messages = [{"content": body["instructions"]}, *messages]
     prompt, tokens = chat_prompt(messages, body.get("tools"), "input")
     tier = body.get("service_tier", "auto")
     if tier not in ("auto", "default", "flex", "scale", "priority"):
@@ -188,11 +139,11 @@ def anthropic(options: Options, request: Request, body: dict[str, Any]) -> Asked
     for name in ("messages", "max_tokens"):
         if name not in body:
             raise invalid(name, "missing", "Field required", body)
-    said = [{"content": body.get("system") or ""}, *(body["messages"] or [])]
+    said = [{"content": body.get("system") or ""}, *listing(body, "messages")]
     prompt, tokens = chat_prompt(said, body.get("tools"))
     plain = {k: v for k, v in body.items() if k not in ("priority", "stop", "n", "stream_options")}
     asked = _generation(options, request, plain, [prompt], [tokens], "chatcmpl-")
-    asked.stops = [str(stop) for stop in body.get("stop_sequences") or []]
+    asked.stops = [str(stop) for stop in listing(body, "stop_sequences")]
     _check_length(options, asked)
     return asked
 
@@ -242,11 +193,12 @@ def _generation(
 ) -> Asked:
     """What all families share."""
     stream = bool(body.get("stream"))
-    stream_options = body.get("stream_options") or {}
+    stream_options = mapping(body, "stream_options")
     if stream_options and not stream:
         what = "Value error, Stream options can only be defined when `stream=True`."
         raise invalid("stream_options", "value_error", what, stream_options)
-    stops = body.get("stop") or []
+    stop = body.get("stop")
+    stops = [stop] if isinstance(stop, str) else listing(body, "stop")
     include_usage = bool(stream_options.get("include_usage"))
     vllm_priority = priority(request, body)
     n = 1 if body.get("n") is None else lax_int(body, "n")
@@ -262,7 +214,7 @@ def _generation(
         max_tokens=optional_int(body, "max_tokens"),
         min_tokens=optional_int(body, "min_tokens") or 0,
         ignore_eos=bool(body.get("ignore_eos")),
-        stops=[stops] if isinstance(stops, str) else [str(stop) for stop in stops],
+        stops=[str(stop) for stop in stops],
         vllm_priority=vllm_priority,
         include_usage=include_usage,
         continuous_usage=include_usage and bool(stream_options.get("continuous_usage_stats")),
@@ -293,20 +245,20 @@ def _check_length(options: Options, asked: Asked) -> None:
 
 def _prescribed(body: dict[str, Any]) -> tuple[str | None, str | None]:
     """The function that must be called, and the JSON that must be said, where there is one."""
-    choice, tools = body.get("tool_choice"), body.get("tools")
+    choice, tools = body.get("tool_choice"), listing(body, "tools")
     if tools and (choice == "required" or isinstance(choice, dict)):
-        functions = [tool.get("function") or {} for tool in tools if isinstance(tool, dict)]
-        named = choice.get("function", {}).get("name") if isinstance(choice, dict) else None
+        functions = [mapping(tool, "function") for tool in tools if isinstance(tool, dict)]
+        named = mapping(choice, "function").get("name") if isinstance(choice, dict) else None
         chosen = [f for f in functions if named in (None, f.get("name"))]
         if not chosen:
             what = f"The tool specified in `tool_choice` does not match any of the specified `tools`: {named}"
             raise Refused(400, what, "Bad Request")
         arguments = text.instance(chosen[0].get("parameters") or {"type": "object"})
         return str(chosen[0].get("name")), text.dump_json(arguments)
-    wanted = body.get("response_format") or {}
+    wanted = mapping(body, "response_format")
     if wanted.get("type") == "json_object":
         return None, text.dump_json({"answer": "a steady queue"})
     if wanted.get("type") == "json_schema":
-        schema = (wanted.get("json_schema") or {}).get("schema") or {}
+        schema = mapping(mapping(wanted, "json_schema"), "schema")
         return None, text.dump_json(text.instance(schema))
     return None, None

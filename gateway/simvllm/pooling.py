@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 from uuid import uuid4
 
-from gateway.simvllm import asked, text
+from gateway.simvllm import asked, fields, text
 from gateway.simvllm.http import Refused, Request, invalid
 from gateway.simvllm.options import Options
 from gateway.simvllm.pacer import Choice, Job
@@ -33,7 +33,7 @@ class Pooled:
 def ask(options: Options, request: Request, body: dict[str, Any], created: int) -> Pooled:
     kind = request.path.rsplit("/", 1)[1]
     model = asked.check_model(options, body)
-    stated = asked.body_priority(body)  # vLLM reads no header here
+    stated = fields.body_priority(body)  # vLLM reads no header here
     if kind in ("score", "rerank"):
         texts, tokens = _pairs(kind, body)
     elif "messages" in body:
@@ -105,10 +105,10 @@ def _data(kind: str, body: dict[str, Any], texts: list[str]) -> list[dict[str, A
             for i, both in enumerate(texts)
         ]
         results.sort(key=lambda result: (-float(str(result["relevance_score"])), result["index"]))
-        return results[: asked.optional_int(body, "top_n") or None]
+        return results[: fields.optional_int(body, "top_n") or None]
     if kind == "classify":
         return [_classified(i, said) for i, said in enumerate(texts)]
-    size = asked.optional_int(body, "dimensions") or DIMENSIONS
+    size = fields.optional_int(body, "dimensions") or DIMENSIONS
     vectors: list[Any] = [_vector(said, size) for said in texts]
     if body.get("encoding_format") == "base64":
         vectors = [b64encode(array("f", vector).tobytes()).decode() for vector in vectors]

@@ -162,11 +162,13 @@ def test_a_known_prefix_is_a_hit_only_where_the_cache_is_on(prefix_cache, hit_to
     engine.advance(1.0)
     engine.submit("two", 300, 2, 0, 1.0, prefix="system", prefix_tokens=100)
     engine.submit("three", 300, 2, 0, 1.0, prefix="other", prefix_tokens=100)
+    engine.submit("four", 300, 2, 0, 1.0, prefix="system", prefix_tokens=40)
 
     ends = finished(engine.advance(FOREVER_S))
 
     assert ends["two"].cached_tokens == hit_tokens
     assert ends["three"].cached_tokens == 0
+    assert ends["four"].cached_tokens == hit_tokens // 3
 
 
 def test_the_prefix_used_least_recently_is_forgotten_first():

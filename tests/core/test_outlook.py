@@ -53,6 +53,24 @@ def test_the_line_shown_is_the_order_of_dispatch(seed):
     assert shown == list(levels.items())
 
 
+def test_the_line_shown_starts_a_rescue_without_a_saved_up_turn():
+    scheduler = Scheduler(replace(POLICY, ageing=None, rescue_share=0.2))
+    scheduler.apply([SetBackend("gpu", 1, 0)], 0)
+    scheduler.apply([Submit("r0", "realtime", "acme", 100)], 0)
+    for number in range(50):  # the strict lane alone goes, and gets far ahead
+        ops: list[Op] = [Release(f"r{number}"), Submit(f"r{number + 1}", "realtime", "acme", 100)]
+        scheduler.apply(ops, number)
+    late: list[Op] = [Submit(f"late{n}", "batch", "birch", 100) for n in range(10)]
+    scheduler.apply(late, 1_000)
+    scheduler.apply([Submit(f"u{n}", "realtime", "acme", 100) for n in range(10)], 900_000)
+    shown = [place.request.id for place in upcoming(scheduler)]
+
+    decisions = scheduler.apply([SetBackend("gpu", 10_000, 0)], 900_000)
+
+    assert shown[:3] == ["late0", "u0", "u1"]
+    assert shown == [decision.id for decision in decisions if isinstance(decision, Dispatch)]
+
+
 def test_looking_changes_nothing():
     scheduler, now_ms = busy_line(1)
     untouched, _ = busy_line(1)

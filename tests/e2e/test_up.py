@@ -116,15 +116,19 @@ def assert_nowhere(home: Path, *secrets: str | None) -> None:
 
 
 def test_a_key_is_known_and_forgotten_within_a_second(again):
+    def status(key: str) -> int:
+        return httpx.get(f"{laneway.address}/v1/models", headers=bearer(key)).status_code
+
     with started(again) as laneway:
         key = laneway.manage("issuekey", "default", "--name", "second").splitlines()[-1]
-        issued_s = within(3, lambda: ask(laneway, key).is_success)
+        issued_s = within(5, lambda: status(key) == 200)
         revoke = (
             f"from gateway.models import APIKey; APIKey.objects.get(id8='{key[8:16]}').revoke()"
         )
         laneway.manage("shell", "-c", revoke)
-        revoked_s = within(3, lambda: ask(laneway, key).status_code == 401)
+        revoked_s = within(5, lambda: status(key) == 401)
 
+    # The command's own end counts for some of the second; a busy machine gets another half.
     assert issued_s < 1.5
     assert revoked_s < 1.5
 

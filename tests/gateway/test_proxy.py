@@ -236,6 +236,21 @@ async def test_a_backend_that_dies_in_mid_stream_is_told_as_the_last_event(gatew
     assert len(gateway.vllm.generations) == 1
 
 
+async def test_an_error_in_mid_stream_is_told_with_a_code_that_clients_know(gateway):
+    async with gateway.chat() as call:
+        await until(lambda: gateway.vllm.generations)
+        answer = gateway.vllm.generations[0]
+        answer.token("one ")
+        answer.write(b'data: {"error": {"message": "EngineCore died", "code": 500}}\n\n')
+        answer.write(b"data: [DONE]\n\n")
+        await call.done()
+
+    error = json.loads(call.events[-2].removeprefix("data: "))["error"]
+    assert (error["code"], error["type"]) == ("upstream_error", "server_error")
+    assert "one " in call.events[0]
+    assert [event for event in call.events if "error" in event] == [call.events[-2]]
+
+
 async def test_a_backend_that_was_full_gets_the_request_again_later(gateway):
     async with gateway.chat(stream=False) as call:
         await until(lambda: gateway.vllm.generations)

@@ -436,6 +436,8 @@ async def test_a_priority_that_is_no_integer_is_refused(vllm, path, priority, ki
         ({"max_tokens": 0, "stream": True}, 400, "BadRequestError", "max_tokens"),
         ({"stream_options": {"include_usage": True}}, 400, "Bad Request", "body.stream_options"),
         ({"messages": "hello"}, 400, "Bad Request", "body.messages"),
+        ({"response_format": "json"}, 400, "Bad Request", "body.response_format"),
+        ({"stop": 5}, 400, "Bad Request", "body.stop"),
         ({"n": 0}, 400, "BadRequestError", "n"),
     ],
 )
@@ -638,12 +640,11 @@ async def test_a_shared_system_prompt_is_cached_where_switched_on():
 
 
 @pytest.mark.e2e
-async def test_the_command_says_when_it_is_ready_and_ends_its_streams_when_told_to_stop(
-    environment,
-):
-    command = [sys.executable, "manage.py", "simvllm", "--port", "0", "--max-num-seqs", "4"]
+async def test_the_command_says_when_it_is_ready_and_ends_its_streams_when_told_to_stop(tmp_path):
+    here = ["env", f"LANEWAY_HOME={tmp_path}", sys.executable, "manage.py", "simvllm"]
+    command = [*here, "--port", "0", "--max-num-seqs", "4"]
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe)
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe)
     try:
         assert process.stdout
         line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()

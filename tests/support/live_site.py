@@ -58,19 +58,24 @@ def traffic(name: str) -> Traffic:
 
 
 async def _play() -> None:
+    """A frame a second; ``LANEWAY_HOME/playing`` tells which scene is on."""
     newest = await PolicyVersion.objects.order_by("-number").afirst()
-    playing, line = "", Traffic(per_s={})
+    on, line = "", Traffic(per_s={})
     while True:
         name = scene()
-        if name not in (playing, "silent"):
-            playing, line = name, traffic(name)
-            if name != "keep":
+        if name != on:
+            if name not in ("silent", "keep"):
+                line = traffic(name)
                 await _past(line, 0 if name == "idle" else WARM_UP_S)
+            elif name == "keep":
+                line = traffic("busy")
+            on = name
         line.second()
         if name != "silent":
             frame = line.frame(time.time(), version=newest.number if newest else 0)
             await _publish(frame)
             await QueueSample.objects.abulk_create(_samples(frame))
+        (settings.LANEWAY_HOME / "playing").write_text(on)
         await asyncio.sleep(1 - time.time() % 1)
 
 

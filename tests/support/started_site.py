@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +20,7 @@ from gateway.models import PolicyVersion
 User.objects.create_user({NAME!r}, password={PASSWORD!r})
 PolicyVersion.objects.publish(default_policy(), "the first")
 """
-READY_WITHIN = 300  # tries, a tenth of a second apart at most
+TRIES = 300  # a tenth of a second apart
 
 
 class Site:
@@ -41,9 +43,13 @@ class Site:
             subprocess.run(line, cwd=ROOT, env=self._environment, check=True, timeout=120)
 
     def play(self, scene: str) -> None:
+        """Change the scene and, in a running site, wait until it is on."""
         (self.home / "scene").write_text(scene)
+        if self._process:
+            self._until(lambda: (self.home / "playing").read_text() == scene)
 
     def start(self) -> None:
+        (self.home / "playing").unlink(missing_ok=True)
         arguments = ["-b", "127.0.0.1", "-p", str(self.port), "tests.support.live_site:application"]
         with (self.home / "daphne.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -53,7 +59,8 @@ class Site:
                 stdout=log,
                 stderr=log,
             )
-        self._wait()
+        self._until(self._answers)
+        self._until((self.home / "playing").exists)
 
     def stop(self) -> None:
         if self._process is None:
@@ -62,17 +69,22 @@ class Site:
         self._process.wait(10)
         self._process = None
 
-    def _wait(self) -> None:
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/accounts/login/", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def _until(self, condition: Callable[[], bool]) -> None:
         assert self._process
-        for _ in range(READY_WITHIN):
-            try:
-                with urllib.request.urlopen(f"{self.url}/accounts/login/", timeout=5):
-                    return
-            except OSError:
-                if self._process.poll() is not None:
-                    break
-                # A process that is still importing: ask again when a tenth of a second has gone by.
-                subprocess.run(["sleep", "0.1"], check=True)
+        for _ in range(TRIES):
+            if condition():
+                return
+            if self._process.poll() is not None:
+                break
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.1)  # a process that ends meanwhile is seen at once
         raise RuntimeError((self.home / "daphne.log").read_text()[-2000:])
 
 

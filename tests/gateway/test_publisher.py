@@ -1,0 +1,115 @@
+"""The ticker: frames out, changes in, and each part failing alone."""
+
+import json
+import time
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.core.cache import cache
+
+from gateway.auth import Directory
+from gateway.backends import Fleet
+from gateway.core.policy import TenantRules, default_policy
+from gateway.models import APIKey, Backend, PolicyVersion
+from gateway.publisher import GROUP, LATEST, Publisher
+from gateway.records import Recorder, Sample
+
+
+@pytest.fixture
+async def publisher(gateway) -> Publisher:
+    publisher = Publisher(gateway.proxy.directory, gateway.proxy.fleet, gateway.proxy.recorder)
+    publisher.take_over = nothing_changed  # type: ignore[method-assign] # no database here
+    return publisher
+
+
+async def nothing_changed() -> None:
+    return
+
+
+async def test_a_frame_goes_to_watchers_and_stays_as_the_latest(publisher):
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(GROUP, channel)
+
+    await publisher.tick()
+
+    message = await layer.receive(channel)
+    frame = json.loads(message["text"])
+    assert message["type"] == "live.frame"
+    assert (frame["v"], frame["seq"], frame["policy_version"]) == (1, 1, 1)
+    assert frame["pools"][0]["tiers"][0]["name"] == "realtime"
+    assert await cache.aget(LATEST) == message["text"]
+    assert len(message["text"]) < 16_000
+
+
+async def test_every_tick_leaves_a_sample_of_every_tier(publisher, gateway):
+    before = gateway.proxy.recorder.buffered
+
+    await publisher.tick()
+
+    assert gateway.proxy.recorder.buffered == before + 5
+    assert isinstance(gateway.proxy.recorder._rows[-1], Sample)
+
+
+async def test_a_listener_that_fails_stops_neither_the_others_nor_the_next_second(
+    publisher, caplog
+):
+    heard = []
+
+    async def broken(frame):
+        raise RuntimeError("no")
+
+    async def fine(frame):
+        heard.append(frame.seq)
+
+    publisher.listeners += [broken, fine]
+    await publisher.tick()
+    await publisher.tick()
+
+    assert heard == [1, 2]
+    assert "telling a listener failed" in caplog.text
+
+
+@pytest.fixture
+async def live(transactional_db):
+    """A publisher on a real database, with nothing in front of it."""
+    fleet = Fleet()
+    publisher = Publisher(Directory(), fleet, Recorder())
+    yield publisher
+    await fleet.close()
+
+
+async def test_a_revoked_key_is_refused_after_the_next_tick(live, acme):
+    await sync_to_async(PolicyVersion.objects.publish)(default_policy(), "first")
+    row, key = await sync_to_async(APIKey.objects.issue)(acme, "prod")
+    headers = {"authorization": f"Bearer {key}"}
+    await live.tick()
+    live.directory.authenticate(headers, "/v1/models")
+    started = time.perf_counter()
+
+    row.status = APIKey.Status.REVOKED
+    await row.asave()
+    await live.tick()
+
+    with pytest.raises(Exception, match="revoked"):
+        live.directory.authenticate(headers, "/v1/models")
+    assert time.perf_counter() - started < 1.0
+
+
+async def test_a_published_policy_and_a_new_backend_are_in_force_after_the_next_tick(live):
+    await sync_to_async(PolicyVersion.objects.publish)(default_policy(), "first")
+    await Backend.objects.acreate(name="gpu-1", url="http://127.0.0.1:9", max_in_flight=4)
+    await live.tick()
+    pool = live.fleet.pools["default"]
+
+    policy = default_policy()
+    policy = type(policy)(
+        tiers=policy.tiers, default_tier="batch", tenants={"acme": TenantRules(weight=7)}
+    )
+    await sync_to_async(PolicyVersion.objects.publish)(policy, "second")
+    await live.tick()
+
+    assert pool.queue.scheduler.line.version == 2
+    assert live.directory.state.policy.default_tier == "batch"
+    assert live.frame().policy_version == 2
