@@ -85,7 +85,7 @@ class Route:
             raise NotConnected(f"{self.origin}: {reason}") from error
         except OSError as error:
             raise NotConnected(f"{self.origin}: {error}") from error
-        except BaseException:
+        except BaseException:  # the loop itself would say goodbye to TLS first
             connection.abort()
             raise
 
@@ -134,7 +134,6 @@ async def _connected(address: Any, patience_s: float) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         async with asyncio.timeout(patience_s):
             await loop.sock_connect(sock, place)
     except BaseException:

@@ -143,7 +143,7 @@ class Upstream:
         while pool.idle:
             connection = pool.idle.popitem()[0]
             idle_s = connection.loop.time() - connection.idle_since
-            if connection.usable and idle_s < self.times.idle_s:
+            if idle_s < self.times.idle_s:
                 return connection
             connection.abort()
         return None

@@ -4,15 +4,15 @@
 
 One call does, in this order: what has come due by itself (an edit under way, ageing steps,
 expiries), the operations as given, then dispatches until nothing more may run.  What waits is
-kept by ``waitlist`` and ordered by ``ordering``; ``placing`` says where it may run; ``outlook``
-reads the line and changes nothing.
+kept by ``waitlist`` and ordered by ``ordering``; ``caps`` says who has to go, ``placing`` where a
+request may run; ``outlook`` and ``explain`` read the line and change nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gateway.core import outlook
+from gateway.core import caps, explain, outlook
 from gateway.core.flows import GONE, IN_FLIGHT, TOP, WAITING, Flow, Request
 from gateway.core.ops import (
     Boost,
@@ -48,7 +48,6 @@ __all__ = [
 ]  # fmt: skip
 
 AGEING_GRAIN_MS = 50  # ageing steps are waited for this coarsely; any call brings all up to date
-RETRY_AFTER_MS = (1_000, 60_000)
 MOST_BOOST = 5
 
 
@@ -134,10 +133,10 @@ class Scheduler:
 
     def position(self, id: str) -> int | None:
         """The place in line from 1, as if nothing else came; None: not waiting, or parked."""
-        return outlook.position(self, id)
+        return explain.position(self, id)
 
-    def explain(self, id: str, now_ms: int) -> outlook.Explanation | None:
-        return outlook.explain(self, id, now_ms)
+    def explain(self, id: str, now_ms: int) -> explain.Explanation | None:
+        return explain.explain(self, id, now_ms)
 
     # Operations
 
@@ -161,7 +160,7 @@ class Scheduler:
         code = self._refusal(tier, tenant)
         if code:
             tier.ledger.lost(line.now_ms, "rejected")
-            self._decisions.append(Reject(op.id, code, self._retry_after_ms(tier)))
+            self._decisions.append(Reject(op.id, code, caps.retry_after_ms(tier, line.now_ms)))
             return
         self._seq += 1
         request = Request(
@@ -182,46 +181,22 @@ class Scheduler:
 
     def _refusal(self, tier: TierState, tenant: TenantState) -> RejectCode | None:
         """Why an arrival has to go; None once there is a place in line for it."""
-        if self._over_cap(tier, tenant) is None:
+        line = self.line
+        if caps.over(line, tier, tenant) is None:
             return None
         self._dispatch()  # nobody is refused a place while the line can still move
-        code = self._over_cap(tier, tenant)
+        code = caps.over(line, tier, tenant)
         if code != "displaced":
             return code
-        newest = self._newest_below(tier.rules.priority)
+        newest = caps.newest_below(line, tier.rules.priority)
         if newest is None:
             return "queue_full"
         its_tier = newest.flow.tier
-        its_tier.ledger.lost(self.line.now_ms, "evicted")
+        its_tier.ledger.lost(line.now_ms, "evicted")
         self._drop(newest)
-        retry_after_ms = self._retry_after_ms(its_tier)
+        retry_after_ms = caps.retry_after_ms(its_tier, line.now_ms)
         self._decisions.append(Reject(newest.id, "displaced", retry_after_ms))
         return None
-
-    def _over_cap(self, tier: TierState, tenant: TenantState) -> RejectCode | None:
-        if tenant.max_waiting is not None and tenant.waiting >= tenant.max_waiting:
-            return "tenant_queue_full"
-        if tier.waiting >= tier.rules.max_waiting:
-            return "queue_full"
-        return "displaced" if self.line.waiting >= self.line.policy.max_waiting else None
-
-    def _newest_below(self, priority: int) -> Request | None:
-        """Who waited least in the lowest tier that has anyone, strictly below ``priority``."""
-        for tier in reversed(self.line.tiers.values()):
-            if tier.rules.priority >= priority:
-                break
-            if tier.waiting:
-                return tier.seniority.newest()
-        return None
-
-    def _retry_after_ms(self, tier: TierState) -> int:
-        """How long until the tier is under its cap, at the rate it drains at."""
-        least, most = RETRY_AFTER_MS
-        _, out_per_s = tier.ledger.rates_per_s(self.line.now_ms)
-        if not out_per_s:
-            return most
-        over = max(1, tier.waiting - tier.rules.max_waiting + 1)
-        return max(least, min(most, round(over * 1000 / out_per_s)))
 
     def _line_up(self, request: Request) -> None:
         """A request waits, unless it has waited for too long already."""

@@ -331,7 +331,7 @@ async def test_bytes_nobody_asked_for_close_an_idle_connection(upstream):
         await fetch(upstream, server.origin)
         assert upstream.idle_connections(server.origin) == 1
 
-        await until(lambda: server.peers[0].gone)
+        await until(lambda: server.peers[0].gone, timeout_s=1)  # and not by its age
 
         assert upstream.open_connections(server.origin) == 0
         assert await fetch(upstream, server.origin) == b"hello"
@@ -342,6 +342,7 @@ async def test_a_connection_the_server_closed_while_idle_is_not_used(upstream):
         for _ in range(3):
             assert await fetch(upstream, server.origin) == b"hello"
             await until(lambda: upstream.open_connections(server.origin) == 0)
+            assert upstream.idle_connections(server.origin) == 0
 
         assert len(server.peers) == 3
 
@@ -387,9 +388,9 @@ async def test_a_dropped_backend_keeps_only_what_is_in_use(upstream):
 
             assert upstream.open_connections(server.origin) == 0
             assert await rest_of(response) == b"hello"
-            await until(lambda: server.peers[1].gone)
+            await until(lambda: server.peers[1].gone, timeout_s=1)
             assert not server.peers[0].gone
-        await until(lambda: server.peers[0].gone)
+        await until(lambda: server.peers[0].gone, timeout_s=1)
         assert await fetch(upstream, server.origin) == b"hello"  # it may come back
         assert len(server.peers) == 3
 
@@ -786,30 +787,17 @@ async def test_headers_about_the_connection_do_not_pass_on(upstream):
 # Time.
 
 
-def stuck_listener() -> socket.socket:
-    """Takes no more connections: its queue is full, and nobody accepts."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=0)
-    listener.setblocking(False)
-    return listener
-
-
 @contextlib.asynccontextmanager
-async def unreachable() -> AsyncIterator[Origin]:
-    """An address that never answers, not even with a refusal."""
-    listener = stuck_listener()
-    fillers = []
-    try:
+async def unreachable(address: tuple[str, int] = ("127.0.0.1", 0)) -> AsyncIterator[Origin]:
+    """An address that never answers, not even with a refusal: nobody accepts, the queue is full."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.create_server(address, backlog=0))
         for _ in range(3):
-            filler = socket.socket()
+            filler = sockets.enter_context(socket.socket())
             filler.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 filler.connect(listener.getsockname())
-            fillers.append(filler)
-        yield Origin("http", "127.0.0.1", listener.getsockname()[1])
-    finally:
-        for filler in fillers:
-            filler.close()
-        listener.close()
+        yield Origin("http", *listener.getsockname())
 
 
 @on_virtual_time
@@ -839,6 +827,20 @@ async def test_a_request_nobody_takes_is_given_up_after_thirty_seconds():
         assert 30 <= loop.time() <= 30.5
         await turns()
         assert upstream.open_connections(server.origin) == 0
+
+
+@on_virtual_time
+async def test_a_head_ends_the_wait_for_the_request_to_be_taken():
+    async def script(peer: Peer) -> None:
+        await peer.read_some(1)
+        await peer.send(OK + b"content-length: 5\r\n\r\nhel")
+        await asyncio.sleep(3600)
+
+    async with running() as upstream, HostileServer(script) as server:
+        with pytest.raises(TimedOut) as raised:
+            await fetch(upstream, server.origin, b"x" * 16 * MIB)
+
+        assert raised.value.phase == "reply"
 
 
 async def test_a_request_that_is_taken_slowly_is_not_given_up():
@@ -1288,6 +1290,13 @@ async def test_the_next_address_is_tried(upstream, monkeypatch):
     Resolver(monkeypatch, "127.0.0.2", "127.0.0.1")
     async with HostileServer(says(HELLO)) as server:
         assert await fetch(upstream, server.origin._replace(host="gpu-1.test")) == b"hello"
+
+
+async def test_an_address_that_never_answers_leaves_time_for_the_next(monkeypatch):
+    Resolver(monkeypatch, "127.0.0.2", "127.0.0.1")
+    async with running(Times(connect_s=1)) as upstream, HostileServer(says(HELLO)) as server:
+        async with unreachable(("127.0.0.2", server.origin.port)):
+            assert await fetch(upstream, server.origin._replace(host="gpu-1.test")) == b"hello"
 
 
 async def test_running_out_of_sockets_is_not_connected(upstream, monkeypatch):
