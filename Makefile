@@ -28,7 +28,7 @@ format: .venv/dev ## Let ruff lay out the Python
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: .venv/dev ## Measure on this machine; judges nothing
-	$(BIN)/python -m pytest -m bench -s
+	$(BIN)/python tests/bench/gateway.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -100,6 +100,7 @@ class DataPlane:
         await self.fleet.close()
         await self.upstream.close()
         await self.recorder.close()
+        self.directory.close()
         self.running = False
         self._starting = None
 

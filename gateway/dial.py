@@ -137,9 +137,6 @@ async def _connected(address: Any, patience_s: float) -> socket.socket:
         async with asyncio.timeout(patience_s):
             await loop.sock_connect(sock, place)
     except BaseException:
-        # By itself the loop forgets the socket only in its next turn, and by its number, which
-        # may be another socket's then.
-        loop.remove_writer(sock)
         sock.close()
         raise
     return sock

@@ -31,33 +31,29 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._in_head = True
-        self._header_bytes = 0  # of the header lines that are complete
+        self._header_bytes = 0  # of the header lines that are complete, trailers too
         self._loose_bytes = 0  # read since the last thing they led to
         self._progress = 0  # counts such things: the end of a head, a piece of body, its end
         self._too_large = False
         self._refused = False
 
     def data_received(self, data: bytes) -> None:
-        while data and not self._refused:  # else thrown away
-            # Of a head the parser gets no more than the largest one there may be: an unfinished
-            # line is kept in it and seen by no callback. The same goes for trailers and the
-            # extensions of chunks, but there a read more does no harm.
-            room = MOST_LINE_BYTES + MOST_HEADER_BYTES - self._loose_bytes
-            piece = data[:room] if self._in_head else data
-            data = data[len(piece) :]
-            progress = self._progress
-            super().data_received(piece)
-            if self._refused or self.transport.is_closing():
-                return
-            if self.transport.get_protocol() is not self:
-                return  # it is a websocket from here on, and its handshake was all of it
-            if self._progress != progress:
-                self._loose_bytes = 0
-                continue
-            self._loose_bytes += len(piece)
-            if data or len(piece) > room:
-                self._refuse()
+        if self._refused:
+            return
+        progress = self._progress
+        super().data_received(data)
+        if self._progress != progress:
+            self._loose_bytes = 0
+            return
+        # An unfinished line is kept in the parser and seen by no callback. So are the trailers
+        # and the extensions of chunks, without an end.
+        self._loose_bytes += len(data)
+        if self._loose_bytes > MOST_LINE_BYTES + MOST_HEADER_BYTES:
+            self._refuse()
+
+    def on_message_begin(self) -> None:
+        self._header_bytes = 0
+        super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -73,8 +69,6 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._progress += 1
-        self._in_head = False
-        self._header_bytes = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -83,7 +77,6 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._progress += 1
-        self._in_head = True
         super().on_message_complete()
 
     def _stop(self) -> NoReturn:
@@ -97,6 +90,8 @@ class Protocol(HttpToolsProtocol):
             super().send_400_response(msg)
 
     def _refuse(self) -> None:
+        if self._refused or self.transport.is_closing():
+            return
         self._refused = True
         self._unset_keepalive_if_required()
         if self.cycle is not None and not self.cycle.response_complete:

@@ -13,6 +13,7 @@ from gateway.core.ops import Op, Pace, SetBackend
 from gateway.core.policy import Policy
 from gateway.queue import Queue
 
+URGENT_EVERY_MS = 450  # once a poll of the pool, however many servers it has
 BLIND_SLOTS = 64  # the most for a server that has never shown metrics
 
 
@@ -24,6 +25,7 @@ class Steering:
         self._queue = queue
         self._backends = backends
         self._urgent_refused_seen = 0
+        self._urgent_looked_ms = 0
 
     # Servers come and go
 
@@ -83,7 +85,9 @@ class Steering:
             cap = most or BLIND_SLOTS
             backend.law = capacity.observe_answers(backend.law, seen, now_ms, cap=cap)
         backend.refusals = 0
-        self._watch_urgent()
+        if now_ms - self._urgent_looked_ms >= URGENT_EVERY_MS:
+            self._urgent_looked_ms = now_ms
+            self._watch_urgent()
         self.share_out()
 
     def _seen(self, backend: Backend) -> capacity.Seen:

@@ -43,6 +43,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._labels = {"engine": "0", "model_name": options.model}
         self._speed = options.speed
+        self._steps = 0
+        self._shown_waiting = 0
         self._counted = {"preemptions": 0, "generation_tokens": 0, "queries": 0, "hits": 0}
 
         self._running = self._gauge("num_requests_running", "Requests in execution batches.")
@@ -104,11 +106,17 @@ class Metrics:
 
     def count(self, engine: Engine) -> None:
         """Take over what the engine counts itself; called after each advance."""
-        self._running.set(engine.running)
-        self._waiting.set(engine.waiting)
-        self._waiting_for_capacity.set(engine.waiting)
-        self._kv.set(engine.kv_usage)
         counters = engine.counters
+        waiting = engine.waiting
+        if counters.steps == self._steps:
+            # vLLM sets its gauges after a step has scheduled: who came since is not seen waiting,
+            # who left is.
+            waiting = min(waiting, self._shown_waiting)
+        self._steps, self._shown_waiting = counters.steps, waiting
+        self._running.set(engine.running)
+        self._waiting.set(waiting)
+        self._waiting_for_capacity.set(waiting)
+        self._kv.set(engine.kv_usage)
         for name, metric, total in (
             ("preemptions", self._preemptions, counters.preemptions),
             ("generation_tokens", self._generation, counters.generation_tokens),

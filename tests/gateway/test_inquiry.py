@@ -167,3 +167,14 @@ async def test_an_id_in_use_by_the_same_tenant_is_not_given_twice(gateway):
 
     assert first.headers["x-request-id"] == "order-4711"
     assert second.headers["x-request-id"].startswith("req_")
+
+
+async def test_an_admin_key_sees_the_requests_of_all_tenants(gateway):
+    gateway.vllm.automatic = True
+    for tenant in ("acme", "birch"):
+        async with gateway.chat(stream=False, key=tenant) as call:
+            await call.done()
+
+    seen = (await asked(gateway, "/v1/requests?state=completed", key="admin")).json()["data"]
+
+    assert len(seen) == 2

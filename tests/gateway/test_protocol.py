@@ -46,7 +46,10 @@ async def port() -> AsyncIterator[int]:
     )
     config.load()
     state = ServerState()
-    server = await asyncio.get_running_loop().create_server(
+    loop = asyncio.get_running_loop()
+    unhandled: list[object] = []
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    server = await loop.create_server(
         lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),
         host="127.0.0.1",
         port=0,
@@ -56,6 +59,7 @@ async def port() -> AsyncIterator[int]:
     for connection in list(state.connections):
         connection.transport.abort()
     await until(lambda: not state.connections)
+    assert unhandled == []
 
 
 async def talk(port: int, *pieces: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -185,6 +189,26 @@ async def test_the_count_begins_again_with_each_request(port):
     writer.close()
 
 
+async def test_heads_that_come_in_pieces_are_counted_one_by_one(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    whole = request(header_bytes=30 * KIB)
+    for _ in range(3):
+        writer.write(whole[:20_000])
+        await asyncio.sleep(0.005)
+        writer.write(whole[20_000:])
+        assert (await answer(reader))[0] == 200
+    writer.close()
+
+
+async def test_a_head_that_is_much_too_large_is_answered_once(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request(header_bytes=60 * KIB, lines=40))
+
+    assert (await answer(reader))[0] == 431
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    writer.close()
+
+
 async def test_a_large_body_is_not_counted_as_headers(port):
     status, _, body = await talk(port, request(header_bytes=20 * KIB, body=b"x" * 1_000_000))
 
@@ -235,7 +259,22 @@ async def test_a_websocket_opens_unless_its_headers_are_too_large(port, header_b
     assert (await talk(port, handshake.encode()))[0] == status
 
 
-async def test_what_is_no_http_still_gets_400(port):
-    status, _, _ = await talk(port, b"hello world\r\n\r\n")
+@pytest.mark.parametrize("garbage", [b"hello world\r\n\r\n", b"hello " * 10_000])
+async def test_what_is_no_http_still_gets_400_and_that_alone(port, garbage):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(garbage)
 
-    assert status == 400
+    assert (await answer(reader))[0] == 400
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    writer.close()
+
+
+async def test_what_a_refused_client_sends_is_thrown_away(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nx: " + b"a" * 50_000)
+    assert (await answer(reader))[0] == 431
+
+    writer.write(b"\r\n\r\n" + request())
+
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    writer.close()

@@ -4,11 +4,12 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from gateway import records
 from gateway.models import APIKey, QueueSample, Tenant, UsageRecord
 from gateway.records import Recorder, Sample, Usage
+from tests.support.clock import until
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 USAGE = Usage(
@@ -166,6 +167,59 @@ def test_the_last_use_of_a_key_is_written_once_a_minute(db):
         seen.append((key.last_used_at - NOON).total_seconds())
 
     assert seen == [0, 0, 0, 60]
+
+
+async def test_a_finished_request_becomes_a_row(gateway):
+    async with gateway.chat("chat", stream=False) as call:
+        await until(lambda: gateway.vllm.generations)
+        gateway.vllm.generations[0].finish()
+        await call.done()
+
+    (row,) = gateway.proxy.recorder._rows
+    assert (row.tier, row.priority, row.effective_priority) == ("realtime", 10, 10)
+    assert (row.outcome, row.status, row.backend) == ("completed", 200, "gpu-1")
+    assert (row.model, row.task_type, row.reason) == ("qwen", "chat", "task:chat")
+    assert row.request_id == call.headers["x-request-id"]
+    assert 0 <= row.queue_wait_s <= row.ttft_s <= row.e2e_s
+    assert row.completion_tokens is not None
+
+
+async def test_a_request_that_left_while_waiting_becomes_a_row_without_a_dispatch(gateway):
+    async with gateway.chat("chat"), gateway.chat("chat"):
+        await until(lambda: len(gateway.vllm.generations) == 2)
+        async with gateway.chat("translate"):
+            await until(lambda: gateway.waiting == 1)
+
+    left = gateway.proxy.recorder._rows[0]
+    assert (left.tier, left.outcome, left.code) == ("standard", "hung_up", "client_disconnected")
+    assert (left.effective_priority, left.queue_wait_s, left.ttft_s) == (None, None, None)
+    assert left.backend == ""
+
+
+async def test_a_stranger_leaves_no_row(gateway):
+    async with gateway.ask("/v1/chat/completions", {"model": "qwen"}, key="nobody") as call:
+        await call.done()
+
+    assert call.status == 401
+    assert gateway.proxy.recorder.buffered == 0
+
+
+def test_rows_that_come_during_a_failing_write_stay_behind_those_that_wait(recorder, monkeypatch):
+    monkeypatch.setattr(records, "MOST_ROWS", 3)
+    recorder = Recorder()
+
+    def failing(batch):
+        recorder.append(USAGE._replace(request_id="req_new"))
+        raise OperationalError("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "_write", failing)
+        for n in range(3):
+            recorder.append(USAGE._replace(request_id=f"req_{n}"))
+        recorder.flush()
+
+    assert [row.request_id for row in recorder._rows] == ["req_1", "req_2", "req_new"]
+    assert recorder.lost == 1
 
 
 def test_a_callers_text_is_made_to_fit():

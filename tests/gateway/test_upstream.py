@@ -396,26 +396,30 @@ async def test_a_dropped_backend_keeps_only_what_is_in_use(upstream):
 
 
 @on_virtual_time
-async def test_a_stale_connection_of_a_dropped_backend_is_replaced_and_watched():
-    upstream = Upstream()
-    await upstream.start()
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        if peer.number:
-            await peer.left()
-        await peer.send(HELLO)
-        await peer.request()
-        upstream.drop(server.origin)  # and close without a byte
-
-    async with HostileServer(script) as server:
-        await fetch(upstream, server.origin)
+async def test_an_exchange_with_a_backend_dropped_before_it_began_is_watched_all_the_same():
+    async with running() as upstream, HostileServer(silence) as server:
+        exchange = asking(upstream, server.origin, streaming=True)
+        upstream.drop(server.origin)
+        other = asyncio.create_task(fetch(upstream, server.origin))  # so that the sweep runs
+        await asyncio.sleep(1)
 
         with pytest.raises(TimedOut):
-            await fetch(upstream, server.origin, streaming=True)
+            async with exchange:
+                pass
+
+        other.cancel()
+        await asyncio.wait([other])
+
+
+@on_virtual_time
+async def test_a_connection_that_idled_too_long_is_not_used_though_no_sweep_came():
+    async with running(Times(sweep_s=60)) as upstream, HostileServer(says(HELLO)) as server:
+        await fetch(upstream, server.origin)
+        await asyncio.sleep(5)
+
+        await fetch(upstream, server.origin)
 
         assert len(server.peers) == 2
-        await upstream.close()
 
 
 async def test_closing_ends_what_runs_and_refuses_what_comes():

@@ -28,7 +28,7 @@ from gateway.supervisor import Child, Died, Supervisor
 READY_WITHIN_S = 60.0
 SPINNER = "|/-\\"
 SIMULATED_SLOTS = 16  # few enough that the demo's traffic forms a line
-DEMO_RATE_PER_S = 5
+DEMO_RATE_PER_S = 6
 # Daphne has no websocket back-pressure; pings drop a page that stopped reading after about 15 s.
 DAPHNE = ("-v", "0", "--ping-interval", "5", "--ping-timeout", "10", "--no-server-name")
 UVICORN = (
