@@ -86,7 +86,7 @@ class DataPlane:
         await self.publisher.take_over()
         self._tasks = [
             asyncio.create_task(self.publisher.run()),
-            asyncio.create_task(self._cut_blocked_readers()),
+            asyncio.create_task(self._cut_the_stuck()),
         ]
         self.running = True
 
@@ -112,11 +112,11 @@ class DataPlane:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _cut_blocked_readers(self) -> None:
+    async def _cut_the_stuck(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(5.0)
-            self.proxy.cut_blocked_readers(loop.time())
+            await asyncio.sleep(1.0)
+            self.proxy.cut_the_stuck(loop.time())
 
     # Probes
 

@@ -5,7 +5,7 @@ stale.  Labels are tiers, pools and outcomes: nothing a caller can make up.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -58,21 +58,49 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._tiers: dict[tuple[str, str], _OfTier] = {}
+        self._ends: dict[tuple[str, str, str, str], Counter] = {}
+
     def dispatched(self, journey: "Journey") -> None:
-        self._queue_time.labels(*_where(journey)).observe(journey.queue_wait_s)
+        self._of_tier(journey).queue_time.observe(journey.queue_wait_s)
 
     def finished(self, journey: "Journey") -> None:
-        where = _where(journey)
-        self._requests.labels(*where, journey.outcome, journey.code).inc()
+        end = (*_where(journey), journey.outcome, journey.code)
+        counter = self._ends.get(end)
+        if counter is None:
+            counter = self._ends[end] = self._requests.labels(*end)
+        counter.inc()
         if journey.first_byte_at is not None and journey.placement is not None:
-            usage = journey.tokens()
-            self._ttft.labels(*where).observe(journey.first_byte_at - journey.arrived_at)
-            self._e2e.labels(*where).observe(journey.e2e_s)
-            self._tokens.labels(*where, "prompt").inc(usage.prompt_tokens or 0)
-            self._tokens.labels(*where, "generation").inc(usage.completion_tokens or 0)
+            usage, tier = journey.tokens(), self._of_tier(journey)
+            tier.ttft.observe(journey.first_byte_at - journey.arrived_at)
+            tier.e2e.observe(journey.e2e_s)
+            tier.prompt.inc(usage.prompt_tokens or 0)
+            tier.generation.inc(usage.completion_tokens or 0)
+
+    def _of_tier(self, journey: "Journey") -> "_OfTier":
+        """Series are looked up once: ``labels`` costs as much as the parsing of a small body."""
+        where = _where(journey)
+        tier = self._tiers.get(where)
+        if tier is None:
+            tier = self._tiers[where] = _OfTier(
+                queue_time=self._queue_time.labels(*where),
+                ttft=self._ttft.labels(*where),
+                e2e=self._e2e.labels(*where),
+                prompt=self._tokens.labels(*where, "prompt"),
+                generation=self._tokens.labels(*where, "generation"),
+            )
+        return tier
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class _OfTier(NamedTuple):
+    queue_time: Histogram
+    ttft: Histogram
+    e2e: Histogram
+    prompt: Counter
+    generation: Counter
 
 
 def _where(journey: "Journey") -> tuple[str, str]:

@@ -18,7 +18,7 @@ from gateway.backends import Fleet
 from gateway.core import wire
 from gateway.core.ops import Submit
 from gateway.core.policy import resolve
-from gateway.exchange import HungUp, Receive, Reply, Request, Scope, Send
+from gateway.exchange import BODY_SILENCE_S, HungUp, Receive, Reply, Request, Scope, Send
 from gateway.headers import deadline_s
 from gateway.inquiry import Register
 from gateway.journey import Journey
@@ -289,12 +289,14 @@ class Proxy:
         else:
             await reply.end()  # JSON cut short does not parse, so nobody takes it for an answer
 
-    def cut_blocked_readers(self, now: float) -> None:
-        """End the exchanges whose callers have taken nothing for a minute; their slots return."""
+    def cut_the_stuck(self, now: float) -> None:
+        """End the exchanges whose callers neither send nor take anything; their slots return."""
         for journey in list(self.register.journeys.values()):
             blocked_at = journey.reply.blocked_at
             if blocked_at is not None and now - blocked_at > BLOCKED_READER_S:
                 journey.cut(HungUp())
+            elif journey.request.body_is_stuck(now):
+                journey.cut(errors.request_timeout(BODY_SILENCE_S))
 
     async def drain(self, patience_s: float) -> None:
         """Refuse what arrives, let what runs finish, and cut what is left after ``patience_s``."""

@@ -99,6 +99,7 @@ class _Run:
         self._longest = max(config.most_tokens for config in setup.engines.values())
         self._urgent_refused_seen = 0
         self._sample_ms = 0
+        self._wake_ms: int | None = None
         self.now_ms = 0
 
     def play(self) -> Report:
@@ -130,9 +131,8 @@ class _Run:
             moments.append(round(self._coming.at_s * 1000))
         if self._leaving:
             moments.append(self._leaving[0][0])
-        wake_ms = self.scheduler.wake_at_ms
-        if wake_ms is not None:
-            moments.append(wake_ms)
+        if self._wake_ms is not None:
+            moments.append(self._wake_ms)
         for server in self.servers.values():
             moments.append(server.poll_ms)
             next_ms = server.next_ms
@@ -158,8 +158,7 @@ class _Run:
             submit = self._arrived(arrival)
             if submit:
                 ops.append(submit)
-        wake_ms = self.scheduler.wake_at_ms
-        if ops or (wake_ms is not None and wake_ms <= now_ms):
+        if ops or (self._wake_ms is not None and self._wake_ms <= now_ms):
             self._apply(ops)
         for server in self.servers.values():
             if server.poll_ms <= now_ms:
@@ -240,6 +239,7 @@ class _Run:
         self.watch.moved_on(self.now_ms)
         for decision in self.scheduler.apply(ops, self.now_ms):
             self._decided(decision)
+        self._wake_ms = self.scheduler.wake_at_ms
 
     def _decided(self, decision: Decision) -> None:
         outcome = self.outcomes[decision.id]

@@ -91,9 +91,10 @@ def _judged(late: _Sent, earlier: deque[_Sent]) -> bool | None:
     agrees = None
     for early in earlier:
         together = max(early.at_ms, late.at_ms) <= min(early.queued_until_ms, late.queued_until_ms)
-        if not together or late.started_ms - early.started_ms < SAME_STEP_MS:
+        apart = late.started_ms - early.started_ms >= SAME_STEP_MS
+        if not together or not apart or early.prompt_tokens < late.prompt_tokens:
             continue
-        if early.priority < late.priority and early.prompt_tokens >= late.prompt_tokens:
+        if early.priority < late.priority:
             return False
         if early.priority > late.priority and early.at_ms > late.at_ms:
             agrees = True

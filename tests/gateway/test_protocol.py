@@ -16,8 +16,12 @@ from tests.support.clock import until
 KIB = 1024
 
 
+asked_for: set[str] = set()
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answers with the length of the body; to ``/half`` with the first half of something."""
+    asked_for.add(scope["path"])
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -271,10 +275,12 @@ async def test_what_is_no_http_still_gets_400_and_that_alone(port, garbage):
 
 async def test_what_a_refused_client_sends_is_thrown_away(port):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET / HTTP/1.1\r\nx: " + b"a" * 50_000)
+    writer.write(b"GET /never HTTP/1.1\r\nx: " + b"a" * 50_000)
     assert (await answer(reader))[0] == 431
 
-    writer.write(b"\r\n\r\n" + request())
+    writer.write(b"\r\n\r\n" + request(path="/never"))
 
     assert await asyncio.wait_for(reader.read(), 1) == b""
+    await asyncio.sleep(0.01)
+    assert "/never" not in asked_for
     writer.close()

@@ -28,7 +28,8 @@ class Call:
         self._scope = {
             "type": "http",
             "method": method,
-            "path": path,
+            "path": path.partition("?")[0],
+            "query_string": path.partition("?")[2].encode(),
             "client": ("127.0.0.1", 1),
             "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in sent.items()],
         }
