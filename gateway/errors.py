@@ -33,6 +33,10 @@ _ANTHROPIC_TYPES = {
 }
 
 
+# How vLLM says that a request does not fit: its prompt, or the answer it asks for (0.32.0).
+_TOO_LONG = ("context length", "max_model_len")
+
+
 class GatewayError(Exception):
     """A refusal or failure with all that its answer needs.
 
@@ -143,6 +147,14 @@ def request_too_large(limit_bytes: int) -> GatewayError:
     return GatewayError(413, "request_too_large", message, close=True)
 
 
+def headers_too_large(line_bytes: int, header_bytes: int) -> GatewayError:
+    message = (
+        f"The request line may have {line_bytes // 1024} KiB and the headers "
+        f"{header_bytes // 1024} KiB. Send less metadata, or put it in the body."
+    )
+    return GatewayError(431, "headers_too_large", message, close=True)
+
+
 def request_timeout(seconds: float) -> GatewayError:
     message = f"The request body did not arrive within {seconds:g} s."
     return GatewayError(408, "request_timeout", message, close=True)
@@ -206,6 +218,17 @@ def rate_limited(
         type=unit,
         retry_after_s=retry_after_s,
         headers=headers,
+    )
+
+
+def too_many_at_once(most: int) -> GatewayError:
+    """A key's own limit counts what waits too, so only the caller knows when one will end."""
+    message = (
+        f"This API key has {most:,} requests waiting or running, as many as it may. "
+        "Try again when one of them is done."
+    )
+    return GatewayError(
+        429, "rate_limit_exceeded", message, type="requests", retry_after_s=MIN_RETRY_S
     )
 
 
@@ -321,7 +344,7 @@ def from_vllm(status: int, body: bytes) -> GatewayError:
         return upstream_error("The model server refused the gateway's own credentials.")
     if status == 422:
         return GatewayError(422, "unprocessable", message, param=param)
-    if status in (400, 413) and "context length" in message.lower():
+    if status in (400, 413) and any(words in message.lower() for words in _TOO_LONG):
         return GatewayError(400, "context_length_exceeded", message, param=param or "messages")
     if 400 <= status < 500:
         return GatewayError(400, "bad_request", message, param=param)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway.errors import GatewayError
+from gateway import errors
 
 MOST_LINE_BYTES = 8 * 1024  # of the request line
 MOST_HEADER_BYTES = 32 * 1024  # of the header lines after it
@@ -17,13 +17,7 @@ MOST_HEADER_BYTES = 32 * 1024  # of the header lines after it
 # take the answer away from it.
 LINGER_S = 2.0
 
-TOO_LARGE = GatewayError(
-    431,
-    "headers_too_large",
-    f"The request line may have {MOST_LINE_BYTES // 1024} KiB and the headers "
-    f"{MOST_HEADER_BYTES // 1024} KiB. Send less metadata, or put it in the body.",
-    close=True,
-)
+TOO_LARGE = errors.headers_too_large(MOST_LINE_BYTES, MOST_HEADER_BYTES)
 
 
 class Protocol(HttpToolsProtocol):

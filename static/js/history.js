@@ -1,6 +1,7 @@
 // The last quarter of an hour, as points to draw: pure, no page.  Maxima survive, and gaps stay gaps.
 
 export const WINDOW_S = 900;
+const YOUNG_S = 180;
 const GAP_S = 3;
 const COLUMNS = ["waiting", "oldest_s", "p95_s"];
 
@@ -17,18 +18,17 @@ export function fromHist(hist) {
       names.map((name) => [name, Object.fromEntries(COLUMNS.map((c) => [c, hist.tiers[name][c]?.[i] ?? null]))]),
     );
     const anything = names.some((name) => tiers[name].waiting != null);
-    return { at, last: at + hist.step_s - 1, tiers: anything ? tiers : null };
+    return { at, last: at, tiers: anything ? tiers : null };
   });
+  if (points.length > 0) points.at(-1).last = hist.until;
   return { stepS: hist.step_s, points };
 }
 
-/** The server's history, and what only this page saw (samples are stored a little late). */
+/** The server's history, and after its end what only this page saw: samples are stored a little late. */
 export function merge(history, own) {
-  const known = new Set(history.points.filter((p) => p.tiers).map((p) => p.at));
-  const extra = own.points.filter((p) => p.tiers && !known.has(p.at));
-  const real = [...history.points.filter((p) => p.tiers), ...extra].sort((a, b) => a.at - b.at);
-  const merged = empty(history.stepS);
-  for (const point of real) append(merged, point);
+  const end = history.points.at(-1)?.at ?? -Infinity;
+  const merged = { stepS: history.stepS, points: [...history.points] };
+  for (const point of own.points) if (point.tiers && point.at > end) append(merged, point);
   return merged;
 }
 
@@ -63,6 +63,10 @@ function append(history, point) {
   }
   history.points.push(point);
 }
+
+/** Where a chart begins: a quarter of an hour ago; later while there is less to show than that. */
+export const beginsS = (history, nowS) =>
+  Math.max(nowS - WINDOW_S, Math.min(history.points[0]?.at ?? nowS, nowS - YOUNG_S));
 
 const larger = (a, b) => (a == null ? (b ?? null) : b == null ? a : Math.max(a, b));
 

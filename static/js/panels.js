@@ -1,7 +1,7 @@
 // The chart cards: each draws, or shows its table, and knows where somebody zoomed to.
 
 import { KINDS, draw, figureNow, xOf } from "./charts.js";
-import { WINDOW_S, slices } from "./history.js";
+import { beginsS, slices } from "./history.js";
 import { patchTable, setText } from "./patch.js";
 import { ABSENT, count, quantile, timeOfDay } from "./units.js";
 
@@ -101,7 +101,7 @@ function paint(panel, now, palette) {
     ...now,
     ...panel,
     palette,
-    sinceS: now.nowS - WINDOW_S,
+    sinceS: beginsS(now.history, now.nowS),
     heightPx: plot.clientHeight,
     widthPx: plot.clientWidth,
     thresholds: byTier((tier) => (waits ? tier.target_wait_s : tier.max_waiting)),

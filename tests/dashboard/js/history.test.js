@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { WINDOW_S, column, empty, fromHist, merge, push, slices } from "../../../static/js/history.js";
+import { beginsS, WINDOW_S, column, empty, fromHist, merge, push, slices } from "../../../static/js/history.js";
 
 const pool = (waiting, p95 = null) => ({
   tiers: [{ name: "standard", waiting, oldest_s: waiting, wait: { p95: p95 === null ? null : { value_s: p95, at_least: false } } }],
@@ -45,7 +45,7 @@ test("what is older than the window goes", () => {
 });
 
 test("the server's history and what this page saw make one line", () => {
-  const hist = { step_s: 2, at: [100, 102], tiers: { standard: { waiting: [1, 2], oldest_s: [null, 1], p95_s: [null, null] } } };
+  const hist = { step_s: 2, at: [100, 102], until: 103, tiers: { standard: { waiting: [1, 2], oldest_s: [null, 1], p95_s: [null, null] } } };
   const own = empty(2);
   push(own, 102.5, pool(7));
   push(own, 104.5, pool(8));
@@ -56,7 +56,7 @@ test("the server's history and what this page saw make one line", () => {
 });
 
 test("a gap that the server sent stays one when more is appended", () => {
-  const hist = { step_s: 2, at: [100, 102, 130], tiers: { standard: { waiting: [1, null, 2], oldest_s: [null, null, 1], p95_s: [null, null, 3] } } };
+  const hist = { step_s: 2, at: [100, 102, 130], until: 131, tiers: { standard: { waiting: [1, null, 2], oldest_s: [null, null, 1], p95_s: [null, null, 3] } } };
 
   const merged = merge(fromHist(hist), empty(2));
   push(merged, 132.1, pool(3));
@@ -72,4 +72,23 @@ test("the table behind a chart holds the largest value of each half minute, newe
     { at: 90, values: [7, null] },
     { at: 60, values: [50, null] },
   ]);
+});
+
+test("a gap between the last stored sample and the first frame after it is seen to the second", () => {
+  const hist = (until) => ({ step_s: 2, at: [100], until, tiers: { standard: { waiting: [1], oldest_s: [1], p95_s: [1] } } });
+  const [long, short] = [merge(fromHist(hist(100)), empty(2)), merge(fromHist(hist(101.9)), empty(2))];
+
+  push(long, 104.02, pool(2));
+  push(short, 104.02, pool(2));
+
+  assert.deepEqual(column(long, "standard", "waiting").values, [1, null, 2]);
+  assert.deepEqual(column(short, "standard", "waiting").values, [1, 2]);
+});
+
+test("a young history fills the chart from three minutes on, an old one shows its last quarter of an hour", () => {
+  const of = (at) => ({ stepS: 2, points: [{ at, last: at, tiers: {} }] });
+  assert.equal(beginsS(empty(), 1000), 820);
+  assert.equal(beginsS(of(990), 1000), 820);
+  assert.equal(beginsS(of(600), 1000), 600);
+  assert.equal(beginsS(of(0), 1000), 100);
 });
