@@ -21,6 +21,7 @@ from gateway.quotas import Charged
 
 class Journey:
     __slots__ = (
+        "_now",
         "arrived_at",
         "backend",
         "call",
@@ -49,7 +50,8 @@ class Journey:
     def __init__(self, request: Request, reply: Reply) -> None:
         self.request = request
         self.reply = reply
-        self.arrived_at = _now()
+        self._now = asyncio.get_running_loop().time
+        self.arrived_at = self._now()
         self.id = "req_" + secrets.token_urlsafe(16)
         self.shown_id = callers_own_id(request.headers) or self.id
         task = asyncio.current_task()
@@ -78,11 +80,11 @@ class Journey:
     def dispatched(self, dispatch: Dispatch, backend: Backend) -> None:
         self.dispatch = dispatch
         self.backend = backend
-        self.dispatched_at = _now()
+        self.dispatched_at = self._now()
 
     def first_byte(self) -> None:
         if self.first_byte_at is None:
-            self.first_byte_at = _now()
+            self.first_byte_at = self._now()
 
     def completed(self, status: int) -> None:
         self.outcome, self.status = "completed", status
@@ -124,16 +126,16 @@ class Journey:
 
     @property
     def e2e_s(self) -> float:
-        return _now() - self.arrived_at
+        return self._now() - self.arrived_at
 
     @property
     def service_s(self) -> float:
         """From dispatch until now."""
-        return _now() - (self.dispatched_at or self.arrived_at)
+        return self._now() - (self.dispatched_at or self.arrived_at)
 
     @property
     def queue_wait_s(self) -> float:
-        until = self.dispatched_at if self.dispatched_at is not None else _now()
+        until = self.dispatched_at if self.dispatched_at is not None else self._now()
         return until - self.arrived_at
 
     # What the caller is told
@@ -145,12 +147,13 @@ class Journey:
         return wire.service_tier_stamp(self.placement.tier.priority, self.family)
 
     def headers(self, own: dict[str, str]) -> dict[str, str]:
-        now = _now()
+        now = self._now()
         told = {**own, "x-request-id": self.shown_id}
         if self.family == "anthropic":
             told["request-id"] = self.shown_id
         if self.caller is not None:
             told["x-laneway-policy-version"] = str(self.caller.policy_version)
+            told |= self.caller.notices
         if self.placement is not None:
             dispatch = self.dispatch
             shown = dispatch.priority if dispatch else self.placement.tier.priority
@@ -171,12 +174,8 @@ class Journey:
         if self.dispatch is not None:
             if self.dispatch.boost:
                 reason.append(f"aged:+{self.dispatch.boost}")
-            if self.dispatch.lane == "rescue":
-                reason.append("rescue")
+            if self.dispatch.lane != "strict":
+                reason.append(self.dispatch.lane)
         if self.backend is not None and not self.backend.honours_priority:
             reason.append("engine_fcfs")
         return reason
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
