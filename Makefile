@@ -13,10 +13,21 @@ up: .venv/runtime ## The same without demo traffic (VLLM_URL=http://host:8000 ma
 	@$(BIN)/python manage.py up
 
 test: .venv/dev ## All tests that pass on this machine
-	$(BIN)/python -m pytest -m "not vllm and not bench"
+	$(BIN)/python -m pytest -m "not vllm and not bench and not deep"
+
+test-deep: .venv/dev ## A million random steps of the scheduler against its reference, minutes
+	$(BIN)/python -m pytest -m deep
 
 test-fast: .venv/dev ## Without started processes and browsers, under 45 s
-	$(BIN)/python -m pytest -m "not vllm and not bench and not e2e and not browser"
+	$(BIN)/python -m pytest -m "not vllm and not bench and not deep and not long and not e2e and not browser"
+
+test-vllm: .venv/dev ## Against a real vLLM for CPU, installed beside ~/.cache (5 minutes, 2.5 GB, once)
+	@tests/vllm/install.sh || echo "vLLM could not be installed."
+	$(BIN)/python -m pytest -m vllm tests/vllm
+
+load: .venv/dev ## Locust on a running Laneway for a minute: make load KEY=lw_live_… URL=http://localhost:8000
+	$(BIN)/locust -f tests/load/locustfile.py --host $(or $(URL),http://localhost:8000) --key $(KEY) \
+		--headless --only-summary --users $(or $(USERS),40) --spawn-rate 10 --run-time $(or $(TIME),60s)
 
 lint: .venv/dev ## ruff, types, import rules, migrations, JavaScript's syntax
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
@@ -42,4 +53,4 @@ bench: .venv/dev ## Measure on this machine; judges nothing
 	$(PIP) -e '.[dev]'
 	@touch $@
 
-.PHONY: help demo up test test-fast lint format bench
+.PHONY: help demo up test test-deep test-fast test-vllm load lint format bench

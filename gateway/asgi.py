@@ -144,7 +144,7 @@ class DataPlane:
     async def _metrics(self, request: Request, reply: Reply) -> None:
         """For an admin key, or an address on the list that came without a proxy between."""
         if not _listed(request):
-            self.directory.authenticate(request.headers, "/metrics")
+            self.directory.authenticate(request.headers, "/metrics", request.address)
         head = {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
         await reply.whole(200, head, self.metrics.text())
 

@@ -6,11 +6,14 @@ it began with.  While the database is away the last good value stays in force.
 
 import hmac
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 from asgiref.sync import sync_to_async
@@ -23,6 +26,9 @@ from gateway.models import APIKey, Backend, BackendRow, PolicyVersion, Revision
 
 logger = logging.getLogger(__name__)
 
+Network = IPv4Network | IPv6Network
+
+SUNSET_BEFORE_S = 14 * 86_400  # how long before its end a key's replies tell of it
 ADMIN_PATHS = ("/metrics", "/api/")
 SHARED_PATH = "/v1/requests"  # a tenant sees its own there, an admin key sees all
 
@@ -37,6 +43,7 @@ class Caller(NamedTuple):
     key_rules: KeyRules
     policy: Policy
     policy_version: int
+    notices: Mapping[str, str] = {}  # headers that tell of the key's end
 
 
 class Entry(NamedTuple):
@@ -49,6 +56,10 @@ class Entry(NamedTuple):
     expires_at: float | None
     tenant_status: str
     caller: Caller
+    retires_at: float | None = None  # a successor is there: valid until then
+    networks: tuple[Network, ...] | None = None  # None: callers may come from anywhere
+    notices: Mapping[str, str] = {}
+    notices_from: float = math.inf  # unix seconds
 
 
 class State(NamedTuple):
@@ -79,13 +90,13 @@ class Directory:
             self._load_if_moved, thread_sensitive=False, executor=self._thread
         )
 
-    def authenticate(self, headers: Mapping[str, str], endpoint: str) -> Caller:
-        """Say who is asking, or refuse.
+    def authenticate(self, headers: Mapping[str, str], endpoint: str, address: str = "") -> Caller:
+        """Say who is asking, or refuse.  ``address`` is the peer's, for keys bound to networks.
 
         Raises:
             GatewayError: 401 or 403.
         """
-        caller = self._identify(headers)
+        caller = self._identify(headers, address)
         is_admin, for_admins = caller.kind == "admin", endpoint.startswith(ADMIN_PATHS)
         allowed = caller.key_rules.endpoints
         if endpoint.startswith(SHARED_PATH):
@@ -100,7 +111,7 @@ class Directory:
             return caller
         raise errors.forbidden("endpoint_not_allowed", message)
 
-    def _identify(self, headers: Mapping[str, str]) -> Caller:
+    def _identify(self, headers: Mapping[str, str], address: str) -> Caller:
         """Prove the key.
 
         Until the digest matched there is one answer for all failures; from then on the caller has
@@ -117,6 +128,11 @@ class Directory:
         if not self._proven(parts.whole, entry) or entry is None:
             raise errors.invalid_api_key()
         self._refuse_if_not_valid(entry)
+        if entry.networks is not None and not _within(address, entry.networks):
+            message = f"The key {parts.id8} may not be used from {address or 'an unknown address'}."
+            raise errors.forbidden("ip_not_allowed", message)
+        if self._now() >= entry.notices_from:
+            return entry.caller._replace(notices=entry.notices)
         return entry.caller
 
     def _proven(self, whole: str, entry: Entry | None) -> bool:
@@ -135,6 +151,11 @@ class Directory:
         if entry.not_before is not None and now < entry.not_before:
             message = f"The key {id8} is valid from {_moment(entry.not_before)} on."
             raise errors.key_refused("api_key_not_yet_valid", message)
+        if entry.retires_at is not None and now >= entry.retires_at:
+            message = (
+                f"The key {id8} was replaced at {_moment(entry.retires_at)}. Use its successor."
+            )
+            raise errors.key_refused("api_key_rotated", message)
         if entry.expires_at is not None and now >= entry.expires_at:
             message = f"The key {id8} expired at {_moment(entry.expires_at)}."
             raise errors.key_refused("api_key_expired", message)
@@ -217,15 +238,59 @@ def _entry(key: APIKey, policy: Policy, version: int) -> Entry:
         policy=policy,
         policy_version=version,
     )
+    expires_at, retires_at = _seconds(key.expires_at), _seconds(key.retires_at)
+    notices_from, notices = _notices(_seconds(key.rotated_at), expires_at, retires_at)
     return Entry(
         digest=bytes(key.digest),
         pepper_id=key.pepper_id,
         status=key.status,
-        not_before=key.not_before.timestamp() if key.not_before else None,
-        expires_at=key.expires_at.timestamp() if key.expires_at else None,
+        not_before=_seconds(key.not_before),
+        expires_at=expires_at,
         tenant_status=tenant.status,
         caller=caller,
+        retires_at=retires_at,
+        networks=_networks(key.id8, caller.key_rules.networks),
+        notices=notices,
+        notices_from=notices_from,
     )
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return moment.timestamp() if moment else None
+
+
+def _networks(id8: str, texts: tuple[str, ...]) -> tuple[Network, ...] | None:
+    """One that cannot be read lets nobody in: a list that was meant to bind must not open."""
+    if not texts:
+        return None
+    try:
+        return tuple(ip_network(text, strict=False) for text in texts)
+    except ValueError as error:
+        logger.error("the key %s lets nobody in: %s", id8, error)
+        return ()
+
+
+def _within(address: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        peer = ip_address(address)
+    except ValueError:
+        return False
+    # An IPv4 caller of a dual-stack socket comes as ::ffff:10.2.7.9.
+    mapped = peer.ipv4_mapped if isinstance(peer, IPv6Address) else None
+    return any((mapped or peer) in network for network in networks)
+
+
+def _notices(
+    rotated_at: float | None, expires_at: float | None, retires_at: float | None
+) -> tuple[float, Mapping[str, str]]:
+    """From when on replies tell of the key's end, and how: Deprecation is RFC 9745, Sunset RFC 8594."""
+    ends = [at for at in (expires_at, retires_at) if at is not None]
+    if not ends:
+        return math.inf, {}
+    sunset = {"sunset": format_datetime(datetime.fromtimestamp(min(ends), UTC), usegmt=True)}
+    if retires_at is None or rotated_at is None:
+        return min(ends) - SUNSET_BEFORE_S, sunset
+    return rotated_at, {"deprecation": f"@{int(rotated_at)}"} | sunset
 
 
 _NO_RULES = TenantRules()

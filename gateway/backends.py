@@ -15,10 +15,12 @@ from gateway import errors
 from gateway.backend import Backend, Cards
 from gateway.core.ops import RemoveBackend
 from gateway.core.policy import Policy
-from gateway.core.snapshot import PoolView
+from gateway.core.snapshot import PoolView, SchedulingPolicy
+from gateway.core.witness import Witness
 from gateway.models import BackendRow
 from gateway.pools import Pool
 from gateway.scrape import read_figures
+from gateway.selfreport import PATH, read_server_info
 from gateway.upstream import NotConnected, Origin, UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -144,6 +146,7 @@ class Fleet:
                 backend.failures = 0
                 if not backend.up:
                     logger.info("backend %s is up: %s", backend.name, ", ".join(backend.models))
+                    backend.witness = Witness()  # it may have come back with other settings
                     pool.steering.came_up(backend)
                 if backend.breaker.probe_due(pool.queue.now_ms()):
                     await self._probe(pool, backend)
@@ -162,14 +165,25 @@ class Fleet:
             listing = await self._http.get(f"{base}/v1/models", headers=headers)
             cards = listing.raise_for_status().json()["data"]
             backend.models = {card["id"]: card for card in cards}
+            backend.told_policy = await self._told_policy(base, headers)
             backend.discovered_at = now
         try:
+            asked_at = asyncio.get_running_loop().time()
             metrics = await self._http.get(f"{base}/metrics", headers=headers)
             figures = read_figures(metrics.raise_for_status().text, now)
         except (httpx.HTTPError, ValueError):
             return False
         backend.before, backend.figures = backend.figures, figures
+        backend.witness.polled(figures.scrape.waiting, int(asked_at * 1000))
         return figures.kv_tokens is not None or b"vllm:" in metrics.content
+
+    async def _told_policy(self, base: str, headers: dict[str, str]) -> SchedulingPolicy:
+        """Most servers keep /server_info closed, which is no fault."""
+        try:
+            answer = await self._http.get(f"{base}{PATH}", headers=headers)
+            return read_server_info(answer.raise_for_status().json()).policy
+        except (httpx.HTTPError, ValueError):
+            return "unknown"
 
     async def _probe(self, pool: Pool, backend: Backend) -> None:
         """Half open: one tiny completion decides.  A server that has no completions but says so

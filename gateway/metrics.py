@@ -129,6 +129,19 @@ class _Line(Collector):
         )
         limit = GaugeMetricFamily("laneway_slots", "Slots there are.", labels=["pool", "backend"])
         up = GaugeMetricFamily("laneway_backend_up", "1 if usable.", labels=["pool", "backend"])
+        taken = GaugeMetricFamily(
+            "laneway_slots_taken", "Slots taken of one backend.", labels=["pool", "backend"]
+        )
+        inside = GaugeMetricFamily(
+            "laneway_engine_num_requests_waiting",
+            "Waiting inside the engine, as it shows itself.",
+            labels=["pool", "backend"],
+        )
+        policy = GaugeMetricFamily(
+            "laneway_backend_scheduling_policy",
+            "1 for the order the engine keeps, as stated, told or seen.",
+            labels=["pool", "backend", "policy"],
+        )
         for view in self._fleet.views():
             for tier in view.tiers:
                 where = [view.name, tier.name]
@@ -138,4 +151,7 @@ class _Line(Collector):
             for backend in view.backends:
                 limit.add_metric([view.name, backend.name], backend.limit)
                 up.add_metric([view.name, backend.name], float(backend.state == "up"))
-        yield from (waiting, running, oldest, limit, up)
+                taken.add_metric([view.name, backend.name], backend.in_flight)
+                inside.add_metric([view.name, backend.name], backend.engine_waiting or 0)
+                policy.add_metric([view.name, backend.name, backend.scheduling_policy], 1)
+        yield from (waiting, running, oldest, limit, up, taken, inside, policy)

@@ -35,10 +35,16 @@ class Pool:
 
     def cost_of(self, call: Call, tenant: str, task_type: str) -> int:
         """What a call will probably cost, in the scheduler's tokens."""
-        expected = self.outputs.expect(
+        return estimate.cost(call.prompt_tokens, self._expected(call, tenant, task_type))
+
+    def footprint_of(self, call: Call, tenant: str, task_type: str) -> int:
+        """What it will probably fill of a KV cache at its end, all its sequences together."""
+        return call.prompt_tokens + self._expected(call, tenant, task_type)
+
+    def _expected(self, call: Call, tenant: str, task_type: str) -> int:
+        return self.outputs.expect(
             tenant, task_type, call.model, max_tokens=call.max_tokens, sequences=call.sequences
         )
-        return estimate.cost(call.prompt_tokens, expected)
 
     def latest_start_ms(self, tier: Tier, deadline_s: float | None) -> int | None:
         """The moment after which the caller has no use for an answer, where it named one.
@@ -67,9 +73,8 @@ class Pool:
             self.steering.finished(placement.tier.priority, journey.service_s)
 
     def edit(self, policy: Policy, version: int) -> None:
-        self.steering.policy = policy
         self.queue.edit(policy, version)
-        self.steering.share_out()
+        self.steering.edit(policy)
 
     # Who is there
 

@@ -5,9 +5,13 @@ endless line calls nothing before its end. So bytes are counted here, where they
 uvicorn as ``--http gateway.protocol:Protocol``.
 """
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from gateway import errors
 
@@ -88,7 +92,8 @@ class Protocol(HttpToolsProtocol):
             return
         self._refused = True
         self._unset_keepalive_if_required()
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        if cycle is not None and not cycle.response_complete:
             self.transport.close()  # an answer here would land inside the one that is being sent
             return
         body = TOO_LARGE.body("openai", "")

@@ -12,7 +12,7 @@ import logging
 from typing import NoReturn
 
 from gateway import errors, headers, inquiry, progress
-from gateway.auth import Directory, allows_model
+from gateway.auth import Caller, Directory, allows_model
 from gateway.backend import Backend
 from gateway.backends import Fleet
 from gateway.core import wire
@@ -97,6 +97,9 @@ class Proxy:
             self.metrics.finished(journey)
             self.recorder.record(journey)
 
+    def _caller(self, request: Request, endpoint: str) -> Caller:
+        return self.directory.authenticate(request.headers, endpoint, request.address)
+
     async def _answer(self, journey: Journey) -> None:
         request, reply = journey.request, journey.reply
         endpoint = wire.ENDPOINTS.get(request.path)
@@ -108,7 +111,7 @@ class Proxy:
             raise errors.shutting_down()
         if request.method != "POST":
             raise errors.method_not_allowed(request.method, request.path, "POST")
-        caller = journey.caller = self.directory.authenticate(request.headers, request.path)
+        caller = journey.caller = self._caller(request, request.path)
         self.register.known(journey)
         try:
             call = wire.parse(request.path, request.headers, await request.body())
@@ -129,13 +132,13 @@ class Proxy:
         path, method = request.path, request.method
         asks_why = path.startswith("/api/v1/requests/") and path.endswith("/explain")
         if path == "/v1/requests" or path.startswith("/v1/requests/") or asks_why:
-            caller = journey.caller = self.directory.authenticate(request.headers, path)
+            caller = journey.caller = self._caller(request, path)
             answer = inquiry.answer_why if asks_why else inquiry.answer
             await answer(self.register, caller, request, reply)
         elif path == "/v1/models" or path.startswith("/v1/models/"):
             if method not in ("GET", "HEAD"):
                 raise errors.method_not_allowed(method, path, "GET")
-            caller = journey.caller = self.directory.authenticate(request.headers, "/v1/models")
+            caller = journey.caller = self._caller(request, "/v1/models")
             body = self.fleet.models_body(
                 path.removeprefix("/v1/models").strip("/"), allows_model(caller)
             )
@@ -154,6 +157,7 @@ class Proxy:
         )
         pool.refuse_if_dark(call.model)
         cost = pool.cost_of(call, caller.tenant, wanted.task_type)
+        footprint = pool.footprint_of(call, caller.tenant, wanted.task_type)
         expires_at_ms = pool.latest_start_ms(wanted.tier, deadline_s(journey.request.headers))
         charged = journey.charged = self.quotas.admit(caller, wanted, cost)
         journey.placement = charged.placement
@@ -165,6 +169,7 @@ class Proxy:
             prompt_tokens=call.prompt_tokens,
             prefix=call.prefix,
             expires_at_ms=expires_at_ms,
+            footprint=footprint,
         )
         pool.steering.arrived(charged.placement.tier.priority)
         turn = pool.queue.turn(submit)
@@ -188,10 +193,11 @@ class Proxy:
             self.metrics.dispatched(journey)
             await progress.say_dispatched(journey)
             number = wire.vllm_priority(
-                dispatch.priority, scheduled_by_priority=backend.honours_priority
+                dispatch.priority, scheduled_by_priority=backend.takes_priority
             )
             try:
-                await self._pass_on(journey, backend, wire.outgoing(call, number), number)
+                with backend.watched(journey.id, dispatch.priority, call):
+                    await self._pass_on(journey, backend, wire.outgoing(call, number), number)
                 pool.learn(journey)
                 return
             except Overloaded:
@@ -218,6 +224,7 @@ class Proxy:
         ) as response:
             first = await response.next()
             journey.first_byte()
+            backend.answered(journey.id, first)
             if response.status >= 400:
                 _raise_for(response.status, await _collect(response, first))
             if first.startswith(EARLY_ERROR):

@@ -6,9 +6,11 @@ second cancellation cannot land in the middle of one.
 """
 
 import asyncio
+import random
 from collections.abc import Iterable
 
 from gateway import errors
+from gateway.core import estimate
 from gateway.core.ops import (
     Cancel,
     Decision,
@@ -80,8 +82,11 @@ class Turn:
                 queue = self._queue
                 queue.forecast.dispatched(self._submit, decision, self.raw_wait_s, queue.now_ms())
                 self._future.set_result(decision)
-            case Reject(code=code, retry_after_ms=wait_ms):
-                self._future.set_exception(errors.queue_full(code, wait_ms / 1000))
+            case Reject(code=code, until_room_ms=room_ms):
+                jitter = random.uniform(0.8, 1.2)  # so that those refused do not come back in step
+                room_s = None if room_ms is None else room_ms / 1000
+                wait_s = estimate.retry_after_s(room_s, jitter)
+                self._future.set_exception(errors.queue_full(code, wait_s))
             case Expire(waited_ms=waited_ms) if self._passed_own_deadline:
                 self._future.set_exception(errors.deadline_exceeded(waited_ms / 1000))
             case Expire(waited_ms=waited_ms):

@@ -1,4 +1,5 @@
-"""The buckets of this process: charged at the door, settled when a request is over.
+"""The buckets of this process, and how many requests a key has at once: charged at the door,
+settled when a request is over.
 
 Which limits apply and what happens on excess is ``core.admission``'s.
 """
@@ -22,11 +23,13 @@ class Charged:
     placement: Placement
     charges: tuple[quota.Charge, ...]
     headers: dict[str, str]
+    counted_for: str = ""  # the key among whose requests at once it is one
 
 
 class Quotas:
     def __init__(self) -> None:
         self._tats: quota.Tats = {}
+        self._at_once: dict[str, int] = {}  # by id8 of those keys that have a limit
         self._forgotten_ms = 0
 
     def admit(self, caller: Caller, wanted: Placement, cost: int) -> Charged:
@@ -35,6 +38,9 @@ class Quotas:
         Raises:
             GatewayError: 429, with the wait until the request would fit.
         """
+        most = caller.key_rules.limits.max_in_flight
+        if most is not None and self._at_once.get(caller.key_id8, 0) >= most:
+            raise errors.too_many_at_once(most)
         door = Door(
             caller.policy, caller.tenant, caller.tenant_rules, caller.key_id8, caller.key_rules
         )
@@ -50,16 +56,28 @@ class Quotas:
             raise errors.rate_limited(
                 rule.unit, rule.per_min, admission.retry_after_ms / 1000, headers
             )
-        return Charged(admission.placement, admission.charges, headers)
+        charged = Charged(admission.placement, admission.charges, headers)
+        if most is not None:
+            charged.counted_for = caller.key_id8
+            self._at_once[caller.key_id8] = self._at_once.get(caller.key_id8, 0) + 1
+        return charged
 
     def settle(self, charged: Charged, cost: int | None) -> None:
         """Replace the estimate by the real cost; None: nothing ran, so all of it goes back."""
+        if charged.counted_for:
+            self._one_less(charged.counted_for)
+            charged.counted_for = ""
         if not charged.charges:
             return
         if cost is None:
             quota.refund(self._tats, charged.charges, _now_ms())
         else:
             quota.settle(self._tats, charged.charges, _now_ms(), tokens=cost)
+
+    def _one_less(self, key_id8: str) -> None:
+        self._at_once[key_id8] -= 1
+        if not self._at_once[key_id8]:
+            del self._at_once[key_id8]
 
     def _headers(self, rules: list[quota.Rule], now_ms: int) -> dict[str, str]:
         """OpenAI's x-ratelimit headers, of the limit with the least room."""

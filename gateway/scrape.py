@@ -46,7 +46,7 @@ def read_figures(text: str, at_s: float) -> Figures:
     """
     sums: dict[str, float] = {}
     kv_usage = 0.0
-    kv_tokens: int | None = None
+    kv_tokens = 0
     for line in text.splitlines():
         if not line.startswith("vllm:"):
             continue
@@ -61,7 +61,7 @@ def read_figures(text: str, at_s: float) -> Figures:
         elif name == "vllm:kv_cache_usage_perc":
             kv_usage = max(kv_usage, _value(line))
         elif name == "vllm:cache_config_info":
-            kv_tokens = _label(labels, "num_gpu_blocks") * _label(labels, "block_size") or None
+            kv_tokens += _label(labels, "num_gpu_blocks") * _label(labels, "block_size")
     return Figures(
         at_s=at_s,
         scrape=Scrape(
@@ -75,7 +75,7 @@ def read_figures(text: str, at_s: float) -> Figures:
             itl_count=sums.get("itl_count", 0.0),
         ),
         generated_tokens=sums.get("generated_tokens", 0.0),
-        kv_tokens=kv_tokens,
+        kv_tokens=kv_tokens or None,
     )
 
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
 
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.db import transaction
 from django.utils.crypto import get_random_string
 from msgspec.structs import replace
@@ -17,6 +16,7 @@ from gateway.core.policy import KeyRules, TenantRules, default_policy
 from gateway.models import APIKey, Backend, PolicyVersion, Tenant
 
 SIMULATED = "simvllm"
+FIRST_ROLES = ("admin", "security")  # nobody else could give them
 DEMO_KEY = "demo "  # followed by the moment: a key of that name is replaced at the next start
 DEMO_TENANTS = {
     "acme": (
@@ -46,11 +46,11 @@ def policy() -> None:
 
 def admin() -> str | None:
     """Make the first person, unless there is one.  Returns the password: it is stored nowhere."""
-    users = get_user_model()
-    if users.objects.exists():
+    if User.objects.exists():
         return None
     password = get_random_string(16)
-    User.objects.create_superuser("admin", password=password)
+    person = User.objects.create_superuser("admin", password=password)
+    person.groups.set([Group.objects.get_or_create(name=role)[0] for role in FIRST_ROLES])
     return password
 
 

@@ -10,16 +10,24 @@ from gateway.core.ops import RejectCode
 from gateway.core.standing import TenantState, TierState
 from gateway.core.waitlist import Waitlist
 
-RETRY_AFTER_MS = (1_000, 60_000)
 
-
-def over(line: Waitlist, tier: TierState, tenant: TenantState) -> RejectCode | None:
-    """The cap that one more request would break; "displaced": the pool's, so someone has to go."""
+def over(line: Waitlist, tier: TierState, tenant: TenantState, cost: int) -> RejectCode | None:
+    """The cap that one more request of ``cost`` would break; "displaced": the pool's, so someone
+    has to go."""
     if tenant.max_waiting is not None and tenant.waiting >= tenant.max_waiting:
         return "tenant_queue_full"
-    if tier.waiting >= tier.rules.max_waiting:
+    if tier.waiting >= tier.rules.max_waiting or _surplus(tier, cost) > 0:
         return "queue_full"
     return "displaced" if line.waiting >= line.policy.max_waiting else None
+
+
+def _surplus(tier: TierState, cost: int) -> int:
+    """By how many tokens ``cost`` on top goes over the tier's cap.  An empty tier takes a request
+    of any size: it could never come in otherwise."""
+    most = tier.rules.max_waiting_tokens
+    if most is None or not tier.waiting:
+        return 0
+    return max(0, tier.waiting_cost + cost - most)
 
 
 def newest_below(line: Waitlist, priority: int) -> Request | None:
@@ -32,11 +40,15 @@ def newest_below(line: Waitlist, priority: int) -> Request | None:
     return None
 
 
-def retry_after_ms(tier: TierState, now_ms: int) -> int:
-    """How long until the tier is under its cap, at the rate it drains at."""
-    least, most = RETRY_AFTER_MS
+def until_room_ms(tier: TierState, cost: int, now_ms: int) -> int | None:
+    """How long until the tier takes ``cost`` more, at the rate it drains at; None: it does not.
+
+    Tokens over the cap count as so many requests of the tier's mean size.
+    """
     _, out_per_s = tier.ledger.rates_per_s(now_ms)
     if not out_per_s:
-        return most
+        return None
     excess = max(1, tier.waiting - tier.rules.max_waiting + 1)
-    return max(least, min(most, round(excess * 1000 / out_per_s)))
+    if surplus := _surplus(tier, cost):
+        excess = max(excess, -(-surplus * tier.waiting // tier.waiting_cost))
+    return round(excess * 1000 / out_per_s)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from gateway.core import lending
 from gateway.core.flows import TOP, WAITING, Flow, Request, aged, next_step_age_ms
 from gateway.core.ordering import TAG_SCALE
 from gateway.core.outlook import backend_lines, upcoming
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 EXACT_PLACES = 200
 TOP_AHEAD = 5
 
-Binds = Literal["turn", "limit", "holdback", "pace", "paused", "tenant_cap", "no_backend"]
+Binds = Literal["turn", "limit", "holdback", "pace", "guard", "paused", "tenant_cap", "no_backend"]
 
 
 class Ahead(Struct, frozen=True):
@@ -160,7 +161,14 @@ def _binds(scheduler: Scheduler, flow: Flow, *, urgent: bool) -> Binds:
         return "no_backend"
     if not backends.room(urgent=urgent):
         return "holdback" if backends.room(urgent=True) else "limit"
-    return "pace" if scheduler.pace.binds and not urgent else "turn"
+    if urgent:
+        return "turn"
+    if scheduler.pace.binds:
+        return "pace"
+    first = lending.claimant(scheduler) or scheduler.line.strict.best()
+    if first and first.head and not backends.room(urgent=False, footprint=first.head.footprint):
+        return "guard"
+    return "turn"
 
 
 def _bound_cost(scheduler: Scheduler, rescue_ms: int) -> int:

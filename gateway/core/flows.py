@@ -72,8 +72,8 @@ class Request:
     """One request from its submission until its slot is given back."""
 
     __slots__ = (
-        "arrived_ms", "avoid", "backend", "cost", "expires_at_ms", "flow", "id", "level", "paced",
-        "prefix", "prompt_tokens", "seq", "state", "weight",
+        "arrived_ms", "avoid", "backend", "cost", "expires_at_ms", "flow", "footprint", "id", "level",
+        "paced", "prefix", "prompt_tokens", "seq", "state", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +83,7 @@ class Request:
         seq: int,
         cost: int,
         prompt_tokens: int,
+        footprint: int,
         prefix: str,
         arrived_ms: int,
         expires_at_ms: int | None,
@@ -93,6 +94,7 @@ class Request:
         self.seq = seq
         self.cost = cost
         self.prompt_tokens = prompt_tokens
+        self.footprint = footprint
         self.prefix = prefix
         self.arrived_ms = arrived_ms
         self.expires_at_ms = expires_at_ms
@@ -199,4 +201,4 @@ class Flow:
     @property
     def barred(self) -> bool:
         """True when nothing of it may go, however many slots are free."""
-        return self.tier.paused or self.tenant.full
+        return self.tier.paused or self.tenant.full or self.tenant.fills(self.tier)

@@ -12,13 +12,19 @@ from gateway.core.engine import Engine, EngineConfig, Event
 
 
 class Server:
-    def __init__(self, name: str, config: EngineConfig, stored: int | None) -> None:
+    kv_tokens: int | None = None  # unknown, so no token guard: what it would prevent is seen
+
+    def __init__(
+        self, name: str, config: EngineConfig, stored: int | None, most: int | None
+    ) -> None:
         self.name = name
+        self.most = most
         self.engine = Engine(config)
         self.law: Law = capacity.start(stored)
         self.by_priority = config.scheduling_policy == "priority"
         self.poll_ms = 0
         self.held_back = 0
+        self.refusals = 0
         self.stops_seen = (0, 0)  # blocked, paced: as of the last poll
         self._running = 0
         self._waiting = 0

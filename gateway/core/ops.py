@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from gateway.core.policy import Policy
 
-Lane = Literal["strict", "rescue"]
+Lane = Literal["strict", "rescue", "reserved"]
 RejectCode = Literal["queue_full", "tenant_queue_full", "displaced"]
 
 
@@ -20,6 +20,7 @@ class Submit(NamedTuple):
     expires_at_ms: int | None = None  # the caller's own deadline; the tier's max wait always holds
     arrived_ms: int | None = None
     avoid: str = ""  # a backend that is taken only when no other has room
+    footprint: int = 0  # KV tokens it will fill at its end: prompt and all of its output
 
 
 class Release(NamedTuple):
@@ -65,6 +66,7 @@ class SetBackend(NamedTuple):
         None  # None: the policy's share of ``limit``, at least 1 (0 if that is 0)
     )
     open: bool = True  # False: draining or its breaker is open; what runs there runs on
+    kv_tokens: int | None = None  # size of its KV cache; None: unknown, so nothing is guarded
 
 
 class RemoveBackend(NamedTuple):
@@ -118,7 +120,7 @@ class Dispatch(NamedTuple):
 class Reject(NamedTuple):
     id: str
     code: RejectCode
-    retry_after_ms: int
+    until_room_ms: int | None  # at the rate the tier drains at; None: it does not
 
 
 class Expire(NamedTuple):

@@ -65,7 +65,8 @@ class _Ghost:
 def upcoming(scheduler: Scheduler) -> Iterator[Place]:
     """Who would be dispatched, in order, if slots came free at once and nothing else happened.
 
-    Limits, pace and caps on tenants are left out: they say when, not who first.
+    Limits, pace, memory and caps on tenants are left out: they say when, not who first.  So are
+    reserved slots, which bind for as long as slots are short.
     """
     line = scheduler.line
     now_ms = line.now_ms

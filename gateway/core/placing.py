@@ -1,4 +1,4 @@
-"""Where a request may run: the slots of each backend, holdback, pace, and the choice among them.
+"""Where a request may run: each backend's slots and memory, holdback, pace, and the choice.
 
 Order decides who goes next, affinity decides where.  Nothing here knows a tenant or a tier.
 """
@@ -9,13 +9,15 @@ from hashlib import blake2b
 
 OVERLOAD_PERCENT = 15  # how far above the pool's relative load a prefix's own backend may be
 LOAD_SCALE = 1_000_000
+GUARDED_PERCENT = 95  # of a KV cache that less urgent requests may come to fill
 
 
 class Backend:
     """One vLLM server.  ``in_flight`` counts facts only: dispatched and not yet released."""
 
     __slots__ = (
-        "_hash", "base_limit", "held_back", "in_flight", "name", "open", "own_holdback", "removed",
+        "_hash", "base_limit", "footprint", "held_back", "in_flight", "most_footprint", "name",
+        "open", "own_holdback", "removed",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
@@ -24,6 +26,8 @@ class Backend:
         self.held_back = 0
         self.own_holdback: int | None = None
         self.in_flight = 0
+        self.footprint = 0  # KV tokens of all in flight, as they will be at their ends
+        self.most_footprint: int | None = None
         self.open = True
         self.removed = False
         self._hash = blake2b(name.encode(), digest_size=8)
@@ -41,6 +45,11 @@ class Backend:
         """Less urgent requests count *all* in flight against the base limit (trunk reservation)."""
         return self.open and self.in_flight < self.base_limit + (self.held_back if urgent else 0)
 
+    def fits(self, footprint: int) -> bool:
+        """Whether the KV cache will hold one more; an idle engine is sent a request of any size."""
+        most = self.most_footprint
+        return most is None or not self.footprint or self.footprint + footprint <= most
+
     def affinity(self, prefix: str) -> int:
         """Rendezvous hashing: the backend with the highest answer is the prefix's own."""
         digest = self._hash.copy()
@@ -55,8 +64,19 @@ class Backends:
         self.by_name: dict[str, Backend] = {}
         self.holdback_permille = 0
 
-    def set(self, name: str, limit: int, held_back: int | None, *, open: bool) -> None:
-        backend = self.by_name.setdefault(name, Backend(name))
+    def set(
+        self,
+        name: str,
+        limit: int,
+        held_back: int | None,
+        *,
+        open: bool,
+        kv_tokens: int | None = None,
+    ) -> None:
+        backend = self.by_name.get(name)
+        if backend is None:
+            backend = self.by_name[name] = Backend(name)
+        backend.most_footprint = None if kv_tokens is None else kv_tokens * GUARDED_PERCENT // 100
         backend.base_limit = limit
         backend.own_holdback = held_back
         backend.open = open
@@ -86,17 +106,42 @@ class Backends:
         else:
             backend.held_back = max(1, -(-backend.base_limit * self.holdback_permille // 1000))
 
-    def room(self, *, urgent: bool) -> bool:
-        return any(backend.has_room(urgent=urgent) for backend in self.by_name.values())
+    @property
+    def base_limit(self) -> int:
+        return sum(backend.base_limit for backend in self.by_name.values() if backend.open)
 
-    def choose(self, prefix: str, avoid: str, *, urgent: bool) -> Backend:
-        """The backend for one request, among those with room (there must be one).
+    @property
+    def free(self) -> int:
+        """Slots that less urgent requests could take at this moment."""
+        return sum(
+            max(0, backend.base_limit - backend.in_flight)
+            for backend in self.by_name.values()
+            if backend.open
+        )
+
+    def room(self, *, urgent: bool, footprint: int | None = None) -> bool:
+        """Whether one more could go; None asks for a slot alone.  Urgent ones never ask for more."""
+        for backend in self.by_name.values():
+            if backend.has_room(urgent=urgent) and (
+                urgent or footprint is None or backend.fits(footprint)
+            ):
+                return True
+        return False
+
+    def choose(self, prefix: str, avoid: str, *, urgent: bool, footprint: int = 0) -> Backend:
+        """The backend for one request, among those with room for it (there must be one).
 
         The prefix's own backend finds its KV blocks cached, unless it is busier than the pool by
         more than ``OVERLOAD_PERCENT`` points; else the emptiest; ties fall to the lower name.
         """
-        roomy = [b for b in self.by_name.values() if b.has_room(urgent=urgent)]
-        if len(roomy) > 1 and avoid:
+        roomy = [
+            b
+            for b in self.by_name.values()
+            if b.has_room(urgent=urgent) and (urgent or b.fits(footprint))
+        ]
+        if len(roomy) == 1:
+            return roomy[0]
+        if avoid:
             roomy = [b for b in roomy if b.name != avoid]
         if len(roomy) == 1:
             return roomy[0]
@@ -109,12 +154,10 @@ class Backends:
                 return own
         return min(roomy, key=lambda backend: (backend.load, backend.name))
 
-    def take(self, backend: Backend) -> None:
-        backend.in_flight += 1
-
-    def give_back(self, name: str) -> None:
+    def give_back(self, name: str, footprint: int) -> None:
         backend = self.by_name[name]
         backend.in_flight -= 1
+        backend.footprint -= footprint
         if backend.removed and backend.in_flight == 0:
             del self.by_name[name]
 
@@ -123,12 +166,13 @@ class Stops:
     """How often dispatching stopped short of the first in line, and why.  They only count up:
     whoever steers capacity compares with what it saw last."""
 
-    __slots__ = ("blocked", "paced", "urgent_refused")
+    __slots__ = ("blocked", "guarded", "paced", "urgent_refused")
 
     def __init__(self) -> None:
         self.blocked = 0  # no backend had room
         self.urgent_refused = 0  # of those: the first in line was urgent
         self.paced = 0  # there was room, but no credit for growth
+        self.guarded = 0  # there was a slot, but no KV cache that would hold the request
 
 
 class PaceBucket:

@@ -18,10 +18,13 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Share = Annotated[float, Meta(ge=0, le=0.5)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Weight = Annotated[int, Meta(ge=1, le=1000)]
+Tokens = Annotated[int, Meta(ge=1, le=10**9)]
 ClientPriority = Literal["allow", "lower", "ignore"]
 
 _Value = TypeVar("_Value", str, int)
 OnExcess = Literal["reject", "demote"]
+
+MOST_RESERVED = 1000  # slots in all; what a pool of the moment can lend is cut to a share of it
 
 
 class _Document(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,6 +39,9 @@ class Tier(_Document, frozen=True):
     target_wait_s: Seconds  # the wait an administrator aims at: charts draw it, rescue starts at it
     max_wait_s: Seconds
     max_waiting: Count
+    max_waiting_tokens: Tokens | None = (
+        None  # cost: prompt + 2 x output; None: requests alone count
+    )
     ages: bool = True
 
 
@@ -53,10 +59,14 @@ class Limits(_Document, frozen=True):
 
     On excess a request is refused with 429, or, where ``on_excess`` says ``demote`` (it means
     something only for a tier's limits), placed in the next lower tier that has quota left.
+
+    ``max_in_flight`` of a tier's limits holds the tenant's requests there back until one of them
+    ends; that of a key counts those waiting too, and refuses.
     """
 
     requests_per_min: Count | None = None
-    tokens_per_min: Annotated[int, Meta(ge=1, le=10**9)] | None = None  # cost: prompt + 2 x output
+    tokens_per_min: Tokens | None = None  # cost: prompt + 2 x output
+    max_in_flight: Count | None = None
     on_excess: OnExcess = "reject"
 
 
@@ -70,6 +80,7 @@ class TenantRules(_Document, frozen=True):
     task_types: dict[TaskType, Name] = field(default_factory=dict)
     max_waiting: Count | None = None
     max_in_flight: Count | None = None
+    reserved: Annotated[int, Meta(ge=0, le=MOST_RESERVED)] = 0  # slots, lent while it needs none
     limits: Limits = field(default_factory=Limits)
     tier_limits: dict[Name, Limits] = field(default_factory=dict)
 
@@ -82,6 +93,7 @@ class KeyRules(_Document, frozen=True):
     pinned_tier: Name | None = None
     models: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()  # "10.2.0.0/16", "2001:db8::/32": where callers may come from
     limits: Limits = field(default_factory=Limits)
 
 
@@ -170,6 +182,14 @@ def contradictions(policy: Policy) -> list[str]:
     found += [
         f"{where}: there is no tier {name!r}" for where, name in named.items() if name not in names
     ]
+    found += [
+        f"tenants.{slug}.limits.max_in_flight: a tenant's own is tenants.{slug}.max_in_flight"
+        for slug, rules in policy.tenants.items()
+        if rules.limits.max_in_flight is not None
+    ]
+    reserved = sum(rules.reserved for rules in policy.tenants.values())
+    if reserved > MOST_RESERVED:
+        found.append(f"tenants reserve {reserved} slots together, over {MOST_RESERVED}")
     return found
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gateway.core import caps, explain, outlook
+from gateway.core import caps, explain, lending, outlook
 from gateway.core.flows import GONE, IN_FLIGHT, TOP, WAITING, Flow, Request
 from gateway.core.ops import (
     Boost,
@@ -49,6 +49,9 @@ __all__ = [
 
 AGEING_GRAIN_MS = 50  # ageing steps are waited for this coarsely; any call brings all up to date
 MOST_BOOST = 5
+STRICT: Lane = "strict"
+RESCUE: Lane = "rescue"
+RESERVED: Lane = "reserved"
 
 
 class Scheduler:
@@ -93,7 +96,8 @@ class Scheduler:
         line.now_ms = now_ms
         self.pace.refill(now_ms)
         line.rekey_some()
-        line.age()
+        if line.waiting:
+            line.age()
         while (expiry := line.next_expiry()) and expiry[0] <= now_ms:
             self._give_up(expiry[2])
         for op in ops:
@@ -119,13 +123,15 @@ class Scheduler:
         line = self.line
         if line.unsettled:
             return line.now_ms
+        if not line.waiting:
+            return None
         moments = []
         if step := line.ageing.first():
             moments.append(-(-step[0] // AGEING_GRAIN_MS) * AGEING_GRAIN_MS)
         if expiry := line.next_expiry():
             moments.append(expiry[0])
-        if line.waiting and self.pace.free_at_ms is not None:
-            moments.append(self.pace.free_at_ms)
+        if (free_at_ms := self.pace.free_at_ms) is not None:
+            moments.append(free_at_ms)
         return min(moments, default=None)
 
     def look(self, now_ms: int, head: int = 50) -> Line:
@@ -157,17 +163,20 @@ class Scheduler:
         line = self.line
         tier = line.tier(op.tier)
         tenant = line.tenant(op.tenant)
-        code = self._refusal(tier, tenant)
+        cost = max(1, op.cost)
+        code = self._refusal(tier, tenant, cost)
         if code:
             tier.ledger.lost(line.now_ms, "rejected")
-            self._decisions.append(Reject(op.id, code, caps.retry_after_ms(tier, line.now_ms)))
+            until_room_ms = caps.until_room_ms(tier, cost, line.now_ms)
+            self._decisions.append(Reject(op.id, code, until_room_ms))
             return
         self._seq += 1
         request = Request(
             id=op.id,
             seq=self._seq,
-            cost=max(1, op.cost),
+            cost=cost,
             prompt_tokens=op.prompt_tokens,
+            footprint=op.footprint,
             prefix=op.prefix,
             arrived_ms=line.now_ms if op.arrived_ms is None else op.arrived_ms,
             expires_at_ms=op.expires_at_ms,
@@ -175,17 +184,17 @@ class Scheduler:
             flow=line.flow(tier, tenant),
         )
         self.requests[op.id] = request
-        self.largest_cost = max(self.largest_cost, request.cost)
+        self.largest_cost = max(self.largest_cost, cost)
         tier.ledger.admitted(line.now_ms)
         self._line_up(request)
 
-    def _refusal(self, tier: TierState, tenant: TenantState) -> RejectCode | None:
+    def _refusal(self, tier: TierState, tenant: TenantState, cost: int) -> RejectCode | None:
         """Why an arrival has to go; None once there is a place in line for it."""
         line = self.line
-        if caps.over(line, tier, tenant) is None:
+        if caps.over(line, tier, tenant, cost) is None:
             return None
         self._dispatch()  # nobody is refused a place while the line can still move
-        code = caps.over(line, tier, tenant)
+        code = caps.over(line, tier, tenant, cost)
         if code != "displaced":
             return code
         newest = caps.newest_below(line, tier.rules.priority)
@@ -194,8 +203,8 @@ class Scheduler:
         its_tier = newest.flow.tier
         its_tier.ledger.lost(line.now_ms, "evicted")
         self._drop(newest)
-        retry_after_ms = caps.retry_after_ms(its_tier, line.now_ms)
-        self._decisions.append(Reject(newest.id, "displaced", retry_after_ms))
+        until_room_ms = caps.until_room_ms(its_tier, newest.cost, line.now_ms)
+        self._decisions.append(Reject(newest.id, "displaced", until_room_ms))
         return None
 
     def _line_up(self, request: Request) -> None:
@@ -252,7 +261,7 @@ class Scheduler:
             self.line.boost(request, max(-MOST_BOOST, min(MOST_BOOST, op.by)))
 
     def _set_backend(self, op: SetBackend) -> None:
-        self.backends.set(op.name, op.limit, op.held_back, open=op.open)
+        self.backends.set(op.name, op.limit, op.held_back, open=op.open, kv_tokens=op.kv_tokens)
 
     def _remove_backend(self, op: RemoveBackend) -> None:
         self.backends.remove(op.name)
@@ -284,26 +293,38 @@ class Scheduler:
         urgent request was about to, and then it is not passed over.
         """
         line = self.line
-        while flow := line.strict.best():
-            urgent = flow.level is not None and flow.level >= self.urgent_threshold
+        while line.waiting and (first := line.strict.best()):
+            flow, lane = first, STRICT
+            urgent = first.level is not None and first.level >= self.urgent_threshold
             if self.pace.binds and not urgent:
                 self.stops.paced += 1
                 return
-            if not self.backends.room(urgent=urgent):
+            if line.reservations and not urgent and (owner := lending.claimant(self)):
+                flow, lane = owner, STRICT if owner is first else RESERVED
+            footprint = flow.head.footprint if flow.head else 0
+            if not self.backends.room(urgent=urgent, footprint=footprint):
+                if not urgent and self.backends.room(urgent=False):
+                    self.stops.guarded += 1
+                    return
                 self.stops.blocked += 1
                 self.stops.urgent_refused += urgent
                 return
             overdue = line.rescue.turn(line.now_ms) if self.rescue_permille else None
-            self._send(overdue or flow, "rescue" if overdue else "strict", urgent=urgent)
+            if overdue:
+                flow, lane = overdue, RESCUE
+            self._send(flow, lane, urgent=urgent, footprint=footprint)
 
-    def _send(self, flow: Flow, lane: Lane, *, urgent: bool) -> None:
-        """Give the head of ``flow`` a slot; ``urgent`` says which slots there are to choose from."""
+    def _send(self, flow: Flow, lane: Lane, *, urgent: bool, footprint: int) -> None:
+        """Give the head of ``flow`` a slot; ``urgent`` and ``footprint``, those of the strict
+        lane's own choice, say which slots there are to choose from."""
         line = self.line
         request, level = flow.head, flow.level
         assert request is not None
         assert level is not None
         tier, tenant = flow.tier, flow.tenant
-        backend = self.backends.choose(request.prefix, request.avoid, urgent=urgent)
+        backend = self.backends.choose(
+            request.prefix, request.avoid, urgent=urgent, footprint=footprint
+        )
         request.backend = backend.name
         request.level = level
         request.weight = flow.weight
@@ -313,16 +334,16 @@ class Scheduler:
 
         self.in_flight += 1
         backend.in_flight += 1
+        backend.footprint += request.footprint
         tier.in_flight += 1
         tenant.in_flight += 1
         flow.in_flight += 1
-        rescued = lane == "rescue"
-        line.strict.charge(flow, request.cost, moves_clock=not rescued)
+        rescued = lane == RESCUE
+        line.strict.charge(flow, request.cost, moves_clock=lane == STRICT)
         line.rescue.charge(request.cost, self.rescue_permille, rescued=rescued)
         line.leave(request, IN_FLIGHT)
-        if tenant.full:
-            for other in tenant.flows.values():
-                line.park_or_unpark(other)
+        if tenant.full or tenant.fills(tier):
+            line.look_again(tenant)
 
         waited_ms = line.now_ms - request.arrived_ms
         tier.ledger.dispatched(line.now_ms, waited_ms, rescued=rescued)
@@ -347,13 +368,12 @@ class Scheduler:
             change = (max(0, cost) - request.cost) * TAG_SCALE // request.weight
             line.strict.settle(flow, request.level, change)
         self.pace.give_back(request.paced)
-        self.backends.give_back(request.backend)
+        self.backends.give_back(request.backend, request.footprint)
         tenant = flow.tenant
         self.in_flight -= 1
         flow.tier.in_flight -= 1
         tenant.in_flight -= 1
         flow.in_flight -= 1
-        if tenant.max_in_flight is not None:
-            for other in tenant.flows.values():
-                line.park_or_unpark(other)
+        if tenant.capped:
+            line.look_again(tenant)
         line.rest(flow)

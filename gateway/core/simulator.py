@@ -13,25 +13,15 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Protocol
 
-from gateway.core import admission, capacity, estimate, quota
+from gateway.core import admission, estimate, quota
 from gateway.core.engine import EngineConfig, Event, Finished, FirstToken, Started
 from gateway.core.modelled import Server
-from gateway.core.ops import (
-    Decision,
-    Dispatch,
-    Evicted,
-    Expire,
-    Op,
-    Pace,
-    Reject,
-    Release,
-    SetBackend,
-    Submit,
-)
+from gateway.core.ops import Decision, Dispatch, Evicted, Expire, Op, Reject, Release, Submit
 from gateway.core.policy import KeyRules, Placement, Policy, Statement, TenantRules, resolve
 from gateway.core.report import Outcome, Report, Sample
 from gateway.core.scheduler import Scheduler
 from gateway.core.starvation import Watch
+from gateway.core.steering import Steering
 from gateway.core.wire import vllm_priority
 
 SAMPLE_MS = 250
@@ -83,9 +73,11 @@ class _Run:
         self.policy = setup.policy
         self.scheduler = Scheduler(setup.policy)
         self.servers = {
-            name: Server(name, config, setup.stored) for name, config in setup.engines.items()
+            name: Server(name, config, setup.stored, setup.fixed)
+            for name, config in setup.engines.items()
         }
-        self.reserve = capacity.Reserve()
+        self.serving = list(self.servers.values())
+        self.steering = Steering(self.scheduler, setup.policy)
         self.outputs = estimate.Outputs()
         self.tats: quota.Tats = {}
         self.charges: dict[str, tuple[quota.Charge, ...]] = {}
@@ -97,14 +89,13 @@ class _Run:
         self._leaving: list[tuple[int, str]] = []  # replies on their way out of the gateway
         self._placements: dict[tuple[str, str], Placement] = {}
         self._longest = max(config.most_tokens for config in setup.engines.values())
-        self._urgent_refused_seen = 0
         self._sample_ms = 0
         self._wake_ms: int | None = None
         self.now_ms = 0
 
     def play(self) -> Report:
         until_ms = None if self.setup.until_s is None else round(self.setup.until_s * 1000)
-        self._share_out()
+        self._apply(self.steering.share_out(self.serving, 0))
         for server in self.servers.values():
             server.poll_ms = self._poll_in_ms(server)
         next_ms = 0
@@ -217,8 +208,7 @@ class _Run:
             self.charges[outcome.id] = admitted.charges
             tier = admitted.placement.tier
             outcome.tier = tier.name
-        if tier.priority >= self.policy.urgent_threshold:
-            self.reserve = capacity.arrived(self.reserve, self.now_ms)
+        self.steering.arrived(tier.priority, self.now_ms)
         due_ms = self.now_ms + round(tier.target_wait_s * 1000)
         self.watch.joined(outcome.id, outcome.cost, due_ms)
         return Submit(outcome.id, tier.name, outcome.tenant, outcome.cost, outcome.prompt_tokens)
@@ -285,14 +275,14 @@ class _Run:
         outcome.fate = "completed"
         self.outputs.learn(outcome.tenant, outcome.task_type, "", outcome.output_tokens)
         tier = self.policy.tier(outcome.tier)
-        if tier and tier.priority >= self.policy.urgent_threshold:
+        if tier:
             served_s = (self.now_ms - (outcome.dispatched_ms or 0)) / 1000
-            self.reserve = capacity.finished(self.reserve, served_s)
+            self.steering.finished(tier.priority, served_s)
         cost = estimate.cost(outcome.prompt_tokens, outcome.output_tokens)
         quota.settle(self.tats, self.charges.pop(id, ()), self.now_ms, tokens=cost)
         return Release(id, cost)
 
-    # Steering, as the live gateway does it
+    # Polls
 
     def _poll_in_ms(self, server: Server) -> int:
         return round((self.setup.poll_s or server.law.poll_s) * 1000)
@@ -301,54 +291,7 @@ class _Run:
         self._apply([])  # a line that has stood still since is stopped still: count that
         from_s, until_s = self.setup.outage_s
         shown = not from_s <= self.now_ms / 1000 < until_s
-        stops, before = self.scheduler.stops, server.stops_seen
-        server.stops_seen = (stops.blocked, stops.paced)
-        seen = capacity.Seen(
-            in_flight=self.scheduler.backends.by_name[server.name].in_flight,
-            blocked=stops.blocked > before[0],
-            paced=stops.paced > before[1],
-        )
-        server.law = capacity.observe(
-            server.law,
-            server.scrape() if shown else None,
-            seen,
-            self.now_ms,
-            fixed=self.setup.fixed,
-        )
-        self._watch_urgent()
-        self._share_out()
+        scrape = server.scrape() if shown else None
+        self.steering.polled(server, scrape, self.now_ms, serving=self.serving)
+        self._apply(self.steering.share_out(self.serving, self.now_ms))
         server.poll_ms = self.now_ms + self._poll_in_ms(server)
-
-    def _watch_urgent(self) -> None:
-        urgent = [
-            tier
-            for tier in self.scheduler.line.tiers.values()
-            if tier.rules.priority >= self.policy.urgent_threshold
-        ]
-        refused = self.scheduler.stops.urgent_refused
-        self.reserve = capacity.polled(
-            self.reserve,
-            refused=refused > self._urgent_refused_seen,
-            waiting=sum(tier.waiting for tier in urgent),
-            in_flight=sum(tier.in_flight for tier in urgent),
-            base_limit=sum(server.law.base_limit for server in self.servers.values()),
-        )
-        self._urgent_refused_seen = refused
-
-    def _share_out(self) -> None:
-        servers, share = list(self.servers.values()), self.policy.holdback_share
-        limits = [server.law.base_limit for server in servers]
-        kept: tuple[int, ...] = tuple(0 for _ in servers)
-        if share:
-            kept = capacity.holdback(self.reserve, limits, share, self.now_ms).held_back
-        ops: list[Op] = []
-        for server, limit, held in zip(servers, limits, kept, strict=True):
-            server.held_back = held
-            if self.setup.fixed is not None:
-                server.held_back = min(held, self.setup.fixed - 1)
-                limit = self.setup.fixed - server.held_back
-            ops.append(SetBackend(server.name, limit, server.held_back))
-        rate = sum(server.law.pace_tokens_per_s for server in servers)
-        burst = capacity.PACE_BURST_TOKENS * len(servers)
-        ops.append(Pace(int(rate), burst) if share else Pace(None))
-        self._apply(ops)

@@ -93,8 +93,8 @@ class TenantState:
     """One tenant in one pool."""
 
     __slots__ = (
-        "ceiling", "flows", "in_flight", "max_in_flight", "max_waiting", "slug", "version",
-        "waiting", "weight",
+        "ceiling", "flows", "in_flight", "max_in_flight", "max_waiting", "slug", "tier_caps",
+        "version", "waiting", "weight",
     )  # fmt: skip
 
     def __init__(self, slug: str) -> None:
@@ -110,8 +110,25 @@ class TenantState:
         self.weight = rules.weight
         self.max_waiting = rules.max_waiting
         self.max_in_flight = rules.max_in_flight
+        self.tier_caps = {
+            name: limits.max_in_flight
+            for name, limits in rules.tier_limits.items()
+            if limits.max_in_flight is not None
+        }
         self.version = version
 
     @property
     def full(self) -> bool:
         return self.max_in_flight is not None and self.in_flight >= self.max_in_flight
+
+    @property
+    def capped(self) -> bool:
+        """True where a slot taken or given back may park or unpark a flow."""
+        return self.max_in_flight is not None or bool(self.tier_caps)
+
+    def fills(self, tier: TierState) -> bool:
+        """True when as much of it runs in ``tier`` as may.  Flows are few, so nothing is kept."""
+        most = self.tier_caps.get(tier.rules.name) if self.tier_caps else None
+        if most is None:
+            return False
+        return sum(flow.in_flight for flow in self.flows.values() if flow.tier is tier) >= most

@@ -38,6 +38,7 @@ class Waitlist:
         self.waiting = 0
         self.tiers: dict[str, TierState] = {}  # most urgent first
         self.tenants: dict[str, TenantState] = {}
+        self.reservations: dict[str, int] = {}  # slots by tenant, as the policy says
         self.flows: dict[FlowKey, Flow] = {}
         self.strict = StrictLane()
         self.rescue = RescueLane()
@@ -164,6 +165,11 @@ class Waitlist:
             flow.unparked_ms = self.now_ms
         self.rekey(flow)
 
+    def look_again(self, tenant: TenantState) -> None:
+        """After a slot was taken or given back: the tenant's caps may bind or bind no more."""
+        for flow in tenant.flows.values():
+            self.park_or_unpark(flow)
+
     def pause(self, tier: TierState, paused: bool) -> None:
         tier.paused = paused
         for flow in self.flows.values():
@@ -180,6 +186,9 @@ class Waitlist:
 
         A tier's max wait needs no heap: its oldest request expires first.
         """
+        if not self.waiting:
+            self._deadlines.clear()
+            return None
         while self._deadlines and self._deadlines[0][2].state != WAITING:
             heappop(self._deadlines)
         first = self._deadlines[0] if self._deadlines else None
@@ -205,6 +214,9 @@ class Waitlist:
         dispatched.  A removed tier's line goes to the nearest tier below it.
         """
         self.policy, self.version = policy, version
+        self.reservations = {
+            slug: rules.reserved for slug, rules in policy.tenants.items() if rules.reserved
+        }
         gone, self.tiers = self.tiers, {}
         for rules in policy.by_urgency:
             terms = terms_of(policy, version, rules)
@@ -252,9 +264,7 @@ class Waitlist:
         del flow.tenant.flows[flow.key]
         self.strict.leave(flow)
         self.strict.take_over(flow, heir)
-        if heir.head is None:
-            heir.parked = heir.barred
-            heir.unparked_ms = 0
+        was_empty = heir.head is None
         both = [request for request in (*heir.line, *flow.line) if request.state == WAITING]
         heir.line = deque(sorted(both, key=seq_of))
         for request in flow.line:
@@ -264,6 +274,9 @@ class Waitlist:
         heir.waiting += flow.waiting
         heir.cost += flow.cost
         heir.in_flight += flow.in_flight
+        if was_empty:
+            heir.parked = heir.barred
+            heir.unparked_ms = 0
         flow.line.clear()
         flow.head = None
         flow.waiting = flow.cost = flow.in_flight = 0

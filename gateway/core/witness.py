@@ -57,13 +57,18 @@ class Witness:
         self._out[id] = _Sent(priority, prompt_tokens, now_ms, tells_start)
 
     def polled(self, waiting: int, asked_ms: int) -> None:
-        """The engine showed how many wait in it, asked at ``asked_ms``."""
-        unstarted = [
-            one for one in self._out.values() if one.started_ms < 0 and one.at_ms <= asked_ms
+        """The engine showed how many wait in it, having been asked at ``asked_ms``.
+
+        What was sent or started while the answer was on its way may be among them, so all of it
+        must fit into the number; only what was there before and still waits is proven to.
+        """
+        possible = [
+            one for one in self._out.values() if one.started_ms < 0 or one.started_ms >= asked_ms
         ]
-        if waiting and waiting >= len(unstarted):
-            for one in unstarted:
-                one.queued_until_ms = asked_ms
+        if waiting >= len(possible):
+            for one in possible:
+                if one.started_ms < 0 and one.at_ms <= asked_ms:
+                    one.queued_until_ms = asked_ms
 
     def started(self, id: str, now_ms: int) -> None:
         """Its first byte came."""

@@ -6,18 +6,22 @@ No clock and no network in this package.
 
 from gateway.models.announced import Revision
 from gateway.models.backends import Backend, BackendRow
-from gateway.models.history import QueueSample, UsageRecord
+from gateway.models.history import Grouping, QueueSample, UsageRecord, Used, UsedInADay
 from gateway.models.policies import Immutable, PolicyVersion
-from gateway.models.tenants import APIKey, Tenant
+from gateway.models.tenants import AlreadyRotated, APIKey, Tenant
 
 __all__ = [
     "APIKey",
+    "AlreadyRotated",
     "Backend",
     "BackendRow",
+    "Grouping",
     "Immutable",
     "PolicyVersion",
     "QueueSample",
     "Revision",
     "Tenant",
     "UsageRecord",
+    "Used",
+    "UsedInADay",
 ]

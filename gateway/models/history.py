@@ -1,15 +1,94 @@
 """What happened: finished requests, and the line second by second.  Written by ``records`` alone."""
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import date, datetime
+from typing import Literal, NamedTuple
 
 from django.db import models
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Coalesce, TruncDate
 
 from gateway.models.tenants import Tenant
+
+Grouping = Literal["tenant", "key", "model", "day"]
+_COLUMNS: dict[Grouping, str] = {
+    "tenant": "tenant__slug",
+    "key": "key_id8",
+    "model": "model",
+    "day": "day",
+}
+
+
+class Used(NamedTuple):
+    """What one tenant, key, model or day (of UTC) came to.  Tokens count where they are known."""
+
+    name: str
+    requests: int
+    refused: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+class UsedInADay(NamedTuple):
+    day: date
+    name: str
+    requests: int
+    tokens: int
 
 
 class UsageRows(models.QuerySet["UsageRecord"]):
     def older_than(self, at: datetime) -> "UsageRows":
         return self.filter(arrived_at__lt=at)
+
+    def since(self, at: datetime) -> "UsageRows":
+        return self.filter(arrived_at__gte=at)
+
+    def of_tenants(self, tenants: "models.QuerySet[Tenant] | Iterable[Tenant]") -> "UsageRows":
+        return self.filter(tenant__in=tenants)
+
+    def latest_of_key(self, tenant: Tenant, id8: str) -> "UsageRecord | None":
+        return self.filter(tenant=tenant, key_id8=id8).order_by("-arrived_at").first()
+
+    def requests_by_key(self) -> dict[str, int]:
+        return dict(self.values_list("key_id8").annotate(Count("id")).order_by())
+
+    def requests_by_tenant(self) -> dict[int, int]:
+        return dict(self.values_list("tenant_id").annotate(Count("id")).order_by())
+
+    def used_by(self, grouping: Grouping) -> list[Used]:
+        """These records added up: the newest day first, else the heaviest user."""
+        rows = (
+            self.annotate(day=TruncDate("arrived_at"))
+            .values_list(_COLUMNS[grouping])
+            .annotate(
+                requests=Count("id"),
+                refused=Count("id", filter=Q(outcome__in=["rejected", "expired", "evicted"])),
+                failed=Count("id", filter=Q(outcome="failed")),
+                prompt=Coalesce(Sum("prompt_tokens"), 0),
+                completion=Coalesce(Sum("completion_tokens"), 0),
+            )
+            .order_by("-day" if grouping == "day" else "-requests", _COLUMNS[grouping])
+        )
+        return [Used(str(row[0]), *row[1:]) for row in rows]
+
+    def used_per_day(self, grouping: Grouping) -> list[UsedInADay]:
+        """The same by day, for charts; days without a request are absent."""
+        column = "endpoint" if grouping == "day" else _COLUMNS[grouping]
+        rows = (
+            self.annotate(day=TruncDate("arrived_at"))
+            .values_list("day", column)
+            .annotate(
+                requests=Count("id"),
+                tokens=Coalesce(Sum("prompt_tokens"), 0) + Coalesce(Sum("completion_tokens"), 0),
+            )
+            .order_by("day", column)
+        )
+        return [UsedInADay(*row) for row in rows]
 
 
 class UsageRecord(models.Model):

@@ -14,7 +14,10 @@ async def whole(asked: Asked, job: Job, reply: Reply) -> None:
     body = _message(asked, 0)
     body["content"] = [{"type": "text", "text": job.choices[0].text}]
     body["usage"]["output_tokens"] = job.output_tokens
-    await reply.json(200, {**body, **_ending(job)})
+    told = {**body, **_ending(job)}
+    if told["stop_sequence"] is None:
+        del told["stop_sequence"]
+    await reply.json(200, told)
 
 
 async def stream(options: Options, asked: Asked, job: Job, reply: Reply) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.engine import Engine
+from gateway.core.engine import BLOCK_TOKENS, Engine
 from gateway.simvllm import (
     anthropic_messages,
     asked,
@@ -29,7 +29,7 @@ from gateway.simvllm.http import (
     read_body,
     until_hangup,
 )
-from gateway.simvllm.options import VERSION, Options
+from gateway.simvllm.options import KEEP_ALIVE_S, VERSION, Options
 from gateway.simvllm.pacer import Job, Pacer
 
 GUARDED = ("/v1", "/v2", "/inference", "/cohere")  # all else is open, with or without a key
@@ -126,7 +126,7 @@ class SimulatedVLLM:
         if methods is None:
             return partial(_plain, 404, {"detail": "Not Found"})
         if request.method not in methods:
-            return partial(_plain, 405, {"detail": "Method Not Allowed"})
+            return partial(_not_allowed, ", ".join(methods))
         return methods[request.method]
 
     def _submit(self, job: Job) -> None:
@@ -207,7 +207,7 @@ class SimulatedVLLM:
             "root": self.options.model,
             "parent": None,
             "max_model_len": self.options.context_tokens,
-            "permission": [],
+            "permission": [_permission(self.started_at)],
         }
         await reply.json(200, {"object": "list", "data": [card]})
 
@@ -219,10 +219,20 @@ class SimulatedVLLM:
             "max_num_batched_tokens": engine["max_num_batched_tokens"],
             "long_prefill_token_threshold": engine["long_prefill_token_threshold"],
         }
-        config: Any = {"scheduler_config": scheduler, "model_config": {"model": self.options.model}}
+        scheduler["max_num_queued_reqs"] = self.options.max_num_queued_reqs
+        cache = {
+            "enable_prefix_caching": engine["prefix_cache"],
+            "kv_cache_size_tokens": engine["kv_tokens"] // BLOCK_TOKENS * BLOCK_TOKENS,
+        }
+        config: Any = {
+            "model_config": {"model": self.options.model},
+            "cache_config": cache,
+            "scheduler_config": scheduler,
+        }
         if "config_format=json" not in request.query:
             config = str(config)
-        await reply.json(200, {"vllm_config": config})
+        env = {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": KEEP_ALIVE_S}
+        await reply.json(200, {"vllm_config": config, "vllm_env": env, "system_env": {}})
 
     async def _tokenize(self, request: Request, reply: Reply) -> None:
         body = request.json()
@@ -249,11 +259,30 @@ class SimulatedVLLM:
         asked.check_model(self.options, body)
         said = [{"content": body.get("system") or ""}, *listing(body, "messages")]
         _, tokens = asked.chat_prompt(said, body.get("tools"))
-        await reply.json(200, {"input_tokens": tokens})
+        counted = {"original_input_tokens": tokens}
+        await reply.json(200, {"input_tokens": tokens, "context_management": counted})
+
+
+async def _not_allowed(allowed: str, request: Request, reply: Reply) -> None:
+    body = msgspec.json.encode({"detail": "Method Not Allowed"})
+    await reply.plain(405, "application/json", body, [("allow", allowed)])
 
 
 async def _plain(status: int, body: object, request: Request, reply: Reply) -> None:
     await reply.json(status, body)
+
+
+def _permission(created: int) -> dict[str, Any]:
+    allowed = ("create_engine", "sampling", "logprobs", "search_indices", "view", "fine_tuning")
+    return {
+        "id": f"modelperm-{created:x}",
+        "object": "model_permission",
+        "created": created,
+        **{f"allow_{name}": name in ("sampling", "logprobs", "view") for name in allowed},
+        "organization": "*",
+        "group": None,
+        "is_blocking": False,
+    }
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from gateway.simvllm import text
 from gateway.simvllm.fields import lax_int, listing, mapping, optional_int, priority
-from gateway.simvllm.http import Refused, Request, invalid
+from gateway.simvllm.http import Refused, Request, invalid, unfit
 from gateway.simvllm.options import Options
 from gateway.simvllm.pacer import Choice, Job, Reason
 
@@ -50,7 +50,7 @@ def check_model(options: Options, body: dict[str, Any]) -> str:
     if model is not None and not isinstance(model, str):
         raise invalid("model", "string_type", "Input should be a valid string", model)
     if model and model != options.model:
-        what = f"The model `{model}` does not exist."
+        what = f"The model `{model}` does not exist. Valid aliases: {options.model}."
         raise Refused(404, what, "NotFoundError", "model")
     return options.model
 
@@ -106,8 +106,8 @@ def chat(options: Options, request: Request, body: dict[str, Any]) -> Asked:
 
 
 def completion(options: Options, request: Request, body: dict[str, Any]) -> Asked:
-    if "prompt" not in body:
-        raise invalid("prompt", "missing", "Field required", body)
+    if body.get("prompt") in (None, "", []):
+        raise unfit("prompt", "Either prompt or prompt_embeds must be provided and non-empty.")
     prompts, tokens = text_prompts(body["prompt"], "prompt")
     asked = _generation(options, request, body, prompts, tokens, "cmpl-")
     asked.echo = bool(body.get("echo"))
@@ -195,15 +195,18 @@ def _generation(
     stream = bool(body.get("stream"))
     stream_options = mapping(body, "stream_options")
     if stream_options and not stream:
-        what = "Value error, Stream options can only be defined when `stream=True`."
-        raise invalid("stream_options", "value_error", what, stream_options)
+        raise unfit("stream_options", "Stream options can only be defined when `stream=True`.")
     stop = body.get("stop")
     stops = [stop] if isinstance(stop, str) else listing(body, "stop")
     include_usage = bool(stream_options.get("include_usage"))
     vllm_priority = priority(request, body)
     n = 1 if body.get("n") is None else lax_int(body, "n")
     if n is None or n < 1:
-        raise Refused(400, f"n must be at least 1, got {n}.", param="n")
+        raise Refused(400, f"n must be at least 1, got {n}.")
+    temperature = body.get("temperature")
+    if isinstance(temperature, int | float) and temperature < 0:
+        what = f"temperature must be non-negative, got {float(temperature)}."
+        raise unfit("temperature", what, float(temperature))
     return Asked(
         id=prefix + request_id(request, body),
         model=check_model(options, body),
@@ -225,34 +228,40 @@ def _check_length(options: Options, asked: Asked) -> None:
     limit = options.context_tokens
     if asked.max_tokens is not None and asked.max_tokens < 1:
         what = f"max_tokens must be at least 1, got {asked.max_tokens}."
-        raise Refused(400, what, param="max_tokens")
+        raise unfit("max_tokens", what, asked.max_tokens)
     for tokens in asked.prompt_tokens:
-        if tokens + (asked.max_tokens or 1) <= limit:
-            continue
-        if asked.max_tokens is not None and tokens < limit:
-            what = (
-                f"'max_tokens' or 'max_completion_tokens' is too large: {asked.max_tokens}. This "
-                f"model's maximum context length is {limit} tokens and your request has {tokens} "
-                f"input tokens ({asked.max_tokens} > {limit} - {tokens})."
-            )
-            raise Refused(400, what, param="max_tokens")
+        if tokens >= limit:
+            raise prompt_too_long(options, tokens)
+    if asked.max_tokens is not None and asked.max_tokens > limit:
         what = (
-            f"This model's maximum context length is {limit} tokens. However, your request has "
-            f"{tokens} input tokens. Please reduce the length of the input messages."
+            f"max_tokens={asked.max_tokens} cannot be greater than max_model_len={limit}. "
+            "Please request fewer output tokens."
         )
-        raise Refused(400, what, param="input_tokens")
+        raise unfit("max_tokens", what, asked.max_tokens)
+
+
+def prompt_too_long(options: Options, tokens: int) -> Refused:
+    what = (
+        f"This model's maximum context length is {options.context_tokens} tokens. However, your "
+        f"prompt contains at least {tokens} input tokens, which exceeds this limit even without "
+        "any output tokens. Please reduce the length of the input prompt."
+    )
+    return unfit("input_tokens", what, tokens)
 
 
 def _prescribed(body: dict[str, Any]) -> tuple[str | None, str | None]:
     """The function that must be called, and the JSON that must be said, where there is one."""
     choice, tools = body.get("tool_choice"), listing(body, "tools")
+    for i, tool in enumerate(tools):
+        if not isinstance(tool, dict) or "function" not in tool:
+            raise invalid(f"tools.{i}.function", "missing", "Field required", tool)
     if tools and (choice == "required" or isinstance(choice, dict)):
         functions = [mapping(tool, "function") for tool in tools if isinstance(tool, dict)]
         named = mapping(choice, "function").get("name") if isinstance(choice, dict) else None
         chosen = [f for f in functions if named in (None, f.get("name"))]
         if not chosen:
-            what = f"The tool specified in `tool_choice` does not match any of the specified `tools`: {named}"
-            raise Refused(400, what, "Bad Request")
+            what = "The tool specified in `tool_choice` does not match any of the specified `tools`"
+            raise unfit("tool_choice", what)
         arguments = text.instance(chosen[0].get("parameters") or {"type": "object"})
         return str(chosen[0].get("name")), text.dump_json(arguments)
     wanted = mapping(body, "response_format")
@@ -260,5 +269,13 @@ def _prescribed(body: dict[str, Any]) -> tuple[str | None, str | None]:
         return None, text.dump_json({"answer": "a steady queue"})
     if wanted.get("type") == "json_schema":
         schema = mapping(mapping(wanted, "json_schema"), "schema")
+        _check_schema(schema)
         return None, text.dump_json(text.instance(schema))
     return None, None
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    """No more than the kind at the top: a grammar compiler this is not."""
+    kind = schema.get("type", "object")
+    if isinstance(kind, str) and kind not in text.SCHEMA_TYPES:
+        raise Refused(400, f"Grammar error: Invalid type: {kind}")

@@ -18,7 +18,10 @@ Headers = Sequence[tuple[str, str]]
 
 
 class Refused(Exception):
-    """An answer that is an error, as vLLM words it.  ``param`` names the field at fault."""
+    """An answer that is an error, as vLLM words it.  ``param`` names the field at fault.
+
+    What pydantic finds has OpenAI's shape on every path, Anthropic's too.
+    """
 
     def __init__(
         self,
@@ -31,16 +34,23 @@ class Refused(Exception):
         self.status, self.message, self.type, self.param = status, message, type, param
 
     def body(self, path: str) -> dict[str, Any]:
-        if path.startswith("/v1/messages"):
+        if path.startswith("/v1/messages") and self.type != "Bad Request":
             return {"type": "error", "error": {"type": self.type, "message": self.message}}
         fault = {"message": self.message, "type": self.type, "param": self.param}
         return {"error": {**fault, "code": self.status}}
 
 
 def invalid(field: str, kind: str, message: str, given: object) -> Refused:
-    """A 400 with the text that pydantic's finding has in vLLM."""
-    finding = {"type": kind, "loc": f"body.{field}", "msg": message, "input": given}
-    return Refused(400, f"1 validation error:\n  {finding}", "Bad Request", f"body.{field}")
+    """A 400 with the text that pydantic's finding has in vLLM; no ``field``: the body itself."""
+    place = f"body.{field}" if field else "body"
+    finding = {"type": kind, "loc": place, "msg": message, "input": given}
+    return Refused(400, f"1 validation error:\n  {finding}", "Bad Request", place)
+
+
+def unfit(param: str, message: str, given: object = None) -> Refused:
+    """A 400 for what pydantic let pass and vLLM's own checks did not."""
+    value = "" if given is None else f", value={given}"
+    return Refused(400, f"{message} (parameter={param}{value})", param=param)
 
 
 @dataclass(slots=True)
@@ -56,15 +66,15 @@ class Request:
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             text = "Unsupported Media Type: Only 'application/json' is allowed"
-            raise Refused(400, text, "Bad Request")
+            raise Refused(400, f"1 validation error:\n  {text}", "Bad Request")
         try:
             body = msgspec.json.decode(self.raw)
         except msgspec.DecodeError as error:
-            text = f"1 validation error:\n  {{'type': 'json_invalid', 'loc': 'body', 'msg': 'JSON decode error: {error}'}}"
-            raise Refused(400, text, "Bad Request", "body") from error
+            place = str(len(self.raw))
+            raise invalid(place, "json_invalid", "JSON decode error", {}) from error
         if not isinstance(body, dict):
-            text = "1 validation error:\n  {'type': 'model_attributes_type', 'loc': 'body'}"
-            raise Refused(400, text, "Bad Request", "body")
+            what = "Input should be a valid dictionary or object to extract fields from"
+            raise invalid("", "model_attributes_type", what, body)
         return body
 
 
@@ -77,15 +87,16 @@ class Reply:
     async def json(self, status: int, body: object) -> None:
         await self.plain(status, "application/json", msgspec.json.encode(body))
 
-    async def plain(self, status: int, content_type: str, body: bytes) -> None:
-        length = [("content-length", str(len(body)))]
-        await self._start(status, [*length, *([("content-type", content_type)] if body else [])])
+    async def plain(
+        self, status: int, content_type: str, body: bytes, headers: Headers = ()
+    ) -> None:
+        kind = [("content-type", content_type)] if body else []
+        await self._start(status, [("content-length", str(len(body))), *kind, *headers])
         await self.send({"type": "http.response.body", "body": body})
 
     async def start_stream(self) -> None:
         """The head goes out at once, however long the request will wait."""
-        kind = ("content-type", "text/event-stream; charset=utf-8")
-        await self._start(200, [kind, ("vary", "Origin")])
+        await self._start(200, [("content-type", "text/event-stream; charset=utf-8")])
 
     async def write(self, chunk: bytes) -> None:
         await self.send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -95,7 +106,7 @@ class Reply:
 
     async def _start(self, status: int, headers: Headers) -> None:
         self.status = status
-        every = [*headers, *self.headers]
+        every = [*headers, ("vary", "Origin"), *self.headers]
         raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in every]
         await self.send({"type": "http.response.start", "status": status, "headers": raw})
 

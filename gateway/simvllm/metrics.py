@@ -170,11 +170,13 @@ class Metrics:
         return metric.labels(**self._labels)
 
     def _cache_config(self, options: Options) -> None:
+        blocks = options.engine.kv_tokens // BLOCK_TOKENS
         config = {
             "engine": "0",
             "block_size": str(BLOCK_TOKENS),
             "enable_prefix_caching": str(options.engine.prefix_cache),
-            "num_gpu_blocks": str(options.engine.kv_tokens // BLOCK_TOKENS),
+            "kv_cache_size_tokens": str(blocks * BLOCK_TOKENS),
+            "num_gpu_blocks": str(blocks),
         }
         metric = Gauge(
             "vllm:cache_config_info",

@@ -41,7 +41,7 @@ async def stream(
             if first:
                 opened = {**item, "content": [], "status": "in_progress"}
                 found += named("response.output_item.added", output_index=0, item=opened)
-                bare = {**item["content"][0], "text": ""}
+                bare = {**item["content"][0], "text": "", "logprobs": []}
                 found += named("response.content_part.added", **place, content_index=0, part=bare)
             found += named(
                 "response.output_text.delta", **place, content_index=0, delta=text, logprobs=[]
@@ -52,12 +52,11 @@ async def stream(
     part = item["content"][0]
     text = part["text"]
     done = _response(options, asked, job, created, body, item)
-    ending = "response.incomplete" if done["status"] == "incomplete" else "response.completed"
     await reply.write(
         named("response.output_text.done", **place, content_index=0, text=text, logprobs=[])
         + named("response.content_part.done", **place, content_index=0, part=part)
         + named("response.output_item.done", output_index=0, item=item)
-        + named(ending, response=done)
+        + named("response.completed", response=done)  # even if its status is "incomplete"
     )
     await reply.end()
 
@@ -76,6 +75,7 @@ def _message(asked: Asked, job: Job) -> dict[str, Any]:
         "role": "assistant",
         "status": "completed",
         "type": "message",
+        "phase": None,
     }
 
 
@@ -97,11 +97,22 @@ def _response(
         cached = choice.finished.cached_tokens if choice.finished else 0
         counted = {
             "input_tokens": asked.prompt_tokens[0],
-            "input_tokens_details": {"cached_tokens": cached},
+            "input_tokens_details": {
+                "cached_tokens": cached,
+                "cache_write_tokens": 0,
+                "input_tokens_per_turn": [],
+                "cached_tokens_per_turn": [],
+            },
             "output_tokens": job.output_tokens,
-            "output_tokens_details": {"reasoning_tokens": 0},
+            "output_tokens_details": {
+                "reasoning_tokens": 0,
+                "tool_output_tokens": 0,
+                "output_tokens_per_turn": [],
+                "tool_output_tokens_per_turn": [],
+            },
             "total_tokens": asked.prompt_tokens[0] + job.output_tokens,
         }
+    measured = {"metrics": streams.request_metrics(options, job)} if item else {}
     return {
         "id": asked.id,
         "created_at": created,
@@ -129,4 +140,11 @@ def _response(
         "truncation": "disabled",
         "usage": counted,
         "user": body.get("user"),
+        **measured,
+        "presence_penalty": body.get("presence_penalty", 0.0),
+        "frequency_penalty": body.get("frequency_penalty", 0.0),
+        "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "input_messages": None,
+        "output_messages": None,
     }

@@ -27,6 +27,7 @@ async def chat(options: Options, asked: Asked, job: Job, reply: Reply, created: 
         "prompt_token_ids": None,
         "prompt_text": None,
         "kv_transfer_params": None,
+        "ec_transfer_params": None,
         "metrics": streams.request_metrics(options, job),
     }
     await reply.json(200, body)
@@ -48,26 +49,29 @@ async def chat_stream(options: Options, asked: Asked, job: Job, reply: Reply, cr
             found.append(
                 event({**head, "choices": [start], **extra, **_so_far(options, asked, job)})
             )
-        delta: dict[str, Any] = {"content": text}
+        deltas: list[dict[str, Any]] = [{"content": text}]
         if choice.tool:
-            call: dict[str, Any] = {"index": 0, "function": {"arguments": text}}
+            deltas = [_called({"arguments": text})] if text else []
             if first:
-                call = {"id": _call_id(), "type": "function", **call}
-                call["function"] = {"name": choice.tool, "arguments": text}
-            delta = {"tool_calls": [call]}
-        part: dict[str, Any] = {
-            "index": choice.index,
-            "delta": delta,
-            "logprobs": None,
-            "finish_reason": _reason(asked, choice) if last else None,
-        }
-        if last:
-            part["stop_reason"] = choice.stop
-        part["token_ids"] = None
-        body = {**head, "choices": [part], **_so_far(options, asked, job)}
-        if last and not asked.include_usage:
-            body["system_fingerprint"] = streams.FINGERPRINT
-        found.append(event(body))
+                name = {"id": _call_id(), "type": "function"}
+                deltas.insert(0, _called({"name": choice.tool}, name))
+            if last:
+                deltas.append({})
+        for i, delta in enumerate(deltas, 1):
+            ends = last and i == len(deltas)
+            part: dict[str, Any] = {
+                "index": choice.index,
+                "delta": delta,
+                "logprobs": None,
+                "finish_reason": _reason(asked, choice) if ends else None,
+            }
+            if ends:
+                part["stop_reason"] = choice.stop
+            part["token_ids"] = None
+            body = {**head, "choices": [part], **_so_far(options, asked, job)}
+            if ends and not asked.include_usage:
+                body["system_fingerprint"] = streams.FINGERPRINT
+            found.append(event(body))
         return found
 
     await _stream(options, asked, job, reply, head, chunks)
@@ -85,6 +89,7 @@ async def completion(options: Options, asked: Asked, job: Job, reply: Reply, cre
             "token_ids": None,
             "prompt_logprobs": None,
             "prompt_token_ids": None,
+            "routed_experts": None,
         }
         for choice in job.choices
     ]
@@ -95,6 +100,7 @@ async def completion(options: Options, asked: Asked, job: Job, reply: Reply, cre
         "system_fingerprint": streams.FINGERPRINT,
         "usage": streams.usage(options, asked, job),
         "kv_transfer_params": None,
+        "ec_transfer_params": None,
         "metrics": streams.request_metrics(options, job),
     }
     await reply.json(200, body)
@@ -115,7 +121,10 @@ async def completion_stream(
             "prompt_token_ids": None,
             "token_ids": None,
         }
-        return [event({**head, "choices": [part], **_so_far(options, asked, job)})]
+        body = {**head, "choices": [part], **_so_far(options, asked, job)}
+        if last and not asked.include_usage:
+            body["system_fingerprint"] = streams.FINGERPRINT
+        return [event(body)]
 
     await _stream(options, asked, job, reply, head, chunks)
 
@@ -134,9 +143,9 @@ async def _stream(
             await reply.write(b"".join(found))
     last = b""
     if asked.include_usage:
-        body = {**head, "choices": [], "usage": streams.usage(options, asked, job)}
+        body = {**head, "choices": [], "usage": streams.last_usage(options, asked, job)}
         if options.per_request_metrics:
-            body["metrics"] = streams.request_metrics(options, job)
+            body["metrics"] = streams.last_metrics(options, job)
         last = event({**body, "system_fingerprint": streams.FINGERPRINT})
     await reply.write(last + DONE)
     await reply.end()
@@ -153,7 +162,7 @@ def _around(head: dict[str, Any], index: int) -> tuple[bytes, bytes]:
 
 
 def _so_far(options: Options, asked: Asked, job: Job) -> dict[str, Any]:
-    return {"usage": streams.usage(options, asked, job)} if asked.continuous_usage else {}
+    return {"usage": streams.usage_so_far(asked, job)} if asked.continuous_usage else {}
 
 
 def _head(asked: Asked, kind: str, created: int) -> dict[str, Any]:
@@ -168,15 +177,20 @@ def _reason(asked: Asked, choice: Choice) -> str:
     return asked.tool_reason if choice.tool and choice.reason == "stop" else choice.reason
 
 
+def _called(function: dict[str, Any], named: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"content": None, "tool_calls": [{**(named or {}), "index": 0, "function": function}]}
+
+
 def _call_id() -> str:
     return f"chatcmpl-tool-{uuid4().hex[:16]}"
 
 
 def _chat_choice(asked: Asked, choice: Choice) -> dict[str, Any]:
-    calls = []
+    calls = {}
     if choice.tool:
         function = {"name": choice.tool, "arguments": choice.text}
-        calls = [{"id": _call_id(), "type": "function", "function": function}]
+        call = {"id": _call_id(), "type": "function", "function": function}
+        calls = {"tool_calls": [call]}
     message = {
         "role": "assistant",
         "content": "" if choice.tool else choice.text,
@@ -184,7 +198,7 @@ def _chat_choice(asked: Asked, choice: Choice) -> dict[str, Any]:
         "annotations": None,
         "audio": None,
         "function_call": None,
-        "tool_calls": calls,
+        **calls,
         "reasoning": None,
     }
     return {
@@ -194,4 +208,5 @@ def _chat_choice(asked: Asked, choice: Choice) -> dict[str, Any]:
         "finish_reason": _reason(asked, choice),
         "stop_reason": choice.stop,
         "token_ids": None,
+        "routed_experts": None,
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from gateway.core.engine import EngineConfig
 
 VERSION = "0.32.0"  # the vLLM whose behaviour is copied
+KEEP_ALIVE_S = 5  # its VLLM_HTTP_TIMEOUT_KEEP_ALIVE
 
 EXAMPLES = """examples:
   one server, 16 at once, on port 8100

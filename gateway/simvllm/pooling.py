@@ -45,11 +45,7 @@ def ask(options: Options, request: Request, body: dict[str, Any], created: int) 
         raise invalid("input", "missing", "Field required", body)
     for count in tokens:
         if count > options.context_tokens:
-            what = (
-                f"This model's maximum context length is {options.context_tokens} tokens. However, "
-                f"you requested {count} tokens in the input for {kind}."
-            )
-            raise Refused(400, what, param="input_tokens")
+            raise asked.prompt_too_long(options, count)
     prefix = {"embeddings": "embd", "pooling": "pool"}.get(kind, kind)
     id = f"{prefix}-{asked.request_id(request, body)}"
     choices = [
@@ -61,11 +57,13 @@ def ask(options: Options, request: Request, body: dict[str, Any], created: int) 
         "total_tokens": sum(tokens),
         "completion_tokens": 0,
         "prompt_tokens_details": None,
+        "completion_tokens_details": None,
     }
     data = _data(kind, body, texts)
     head: dict[str, Any] = {"id": id, "model": model}
     if kind == "rerank":
-        reply = {**head, "usage": usage, "results": data}
+        counted = {name: usage[name] for name in ("prompt_tokens", "total_tokens")}
+        reply = {**head, "usage": counted, "results": data}
     else:
         reply = {**head, "object": "list", "created": created, "data": data, "usage": usage}
     return Pooled(job=Job(choices, stated), reply=reply)

@@ -9,9 +9,7 @@ from socket import socket
 import uvicorn
 
 from gateway.simvllm.app import SimulatedVLLM
-from gateway.simvllm.options import Options
-
-KEEP_ALIVE_S = 5  # vLLM's VLLM_HTTP_TIMEOUT_KEEP_ALIVE
+from gateway.simvllm.options import KEEP_ALIVE_S, Options
 
 
 class Server(uvicorn.Server):

@@ -65,10 +65,28 @@ def usage(options: Options, asked: Asked, job: Job) -> dict[str, Any]:
         "total_tokens": prompt + output,
         "completion_tokens": output,
         "prompt_tokens_details": details,
+        "completion_tokens_details": None,
     }
 
 
-def request_metrics(options: Options, job: Job) -> dict[str, float] | None:
+def last_usage(options: Options, asked: Asked, job: Job) -> dict[str, Any]:
+    """The same in a stream's last chunk, from which vLLM leaves out what is null."""
+    return {name: n for name, n in usage(options, asked, job).items() if n is not None}
+
+
+def usage_so_far(asked: Asked, job: Job) -> dict[str, Any]:
+    prompt, output = sum(asked.prompt_tokens), job.output_tokens
+    counted = {"prompt_tokens": prompt, "total_tokens": prompt + output}
+    return {**counted, "completion_tokens": output, "completion_tokens_details": None}
+
+
+def last_metrics(options: Options, job: Job) -> dict[str, Any] | None:
+    """The same in a stream's last chunk."""
+    told = request_metrics(options, job)
+    return told and {name: value for name, value in told.items() if value is not None}
+
+
+def request_metrics(options: Options, job: Job) -> dict[str, Any] | None:
     """What ``--enable-per-request-metrics`` adds: TTFT from the start, not from the arrival."""
     ended = job.choices[0].finished
     if not options.per_request_metrics or ended is None or len(job.choices) > 1:
@@ -82,4 +100,5 @@ def request_metrics(options: Options, job: Job) -> dict[str, float] | None:
         "queue_time_ms": (ended.started_s - ended.arrived_s) * scale,
         "mean_itl_ms": generation_ms / gaps,
         "tokens_per_second": gaps / generation_ms * 1000 if generation_ms else 0.0,
+        "speculative_decoding": None,
     }

@@ -20,6 +20,7 @@ _SAID = (
     "comes goes waits runs ends starts takes gives holds moves keeps grows shows means"
 )
 WORDS = _SAID.split()
+SCHEMA_TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 
 
 def count_tokens(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Random operations for the scheduler, and what has to hold after each of them."""
+"""Random operations for the scheduler, given to it and to its judge."""
 
 from dataclasses import dataclass, field
 from random import Random
@@ -13,20 +13,18 @@ from gateway.core.ops import (
     Dispatch,
     Edit,
     Evict,
-    Evicted,
-    Expire,
     Op,
     Pace,
     Pause,
-    Reject,
     Release,
     RemoveBackend,
     Retry,
     SetBackend,
     Submit,
 )
-from gateway.core.policy import Ageing, Policy, TenantRules, Tier
+from gateway.core.policy import Ageing, Limits, Policy, TenantRules, Tier
 from gateway.core.scheduler import Scheduler
+from tests.core.invariants import Watch
 from tests.core.reference import Reference, as_row
 
 TENANTS = ("acme", "birch", "cedar", "dogwood")
@@ -51,6 +49,7 @@ def random_policy(draw: Random) -> Policy:
             target_wait_s=target_wait_s * draw.choice((0.2, 1)),
             max_wait_s=max_wait_s,
             max_waiting=draw.choice((4, 12, 30)),
+            max_waiting_tokens=draw.choice((None, None, 3_200, 9_000)),
             ages=draw.random() < 0.8,
         )
         for name, priority, target_wait_s, max_wait_s in (TIER_POOL[n] for n in chosen)
@@ -60,6 +59,12 @@ def random_policy(draw: Random) -> Policy:
             weight=draw.choice((50, 100, 300)),
             max_waiting=draw.choice((None, None, 4)),
             max_in_flight=draw.choice((None, None, 1, 3)),
+            reserved=draw.choice((0, 1, 4)),
+            tier_limits={
+                tier.name: Limits(max_in_flight=draw.choice((None, 1, 2)))
+                for tier in tiers
+                if draw.random() < 0.3
+            },
             ceiling=draw.choice((10, 6)),
         )
         for slug in TENANTS[:3]
@@ -87,7 +92,7 @@ class Traffic:
     version: int = 0
     now_ms: int = 0
     ids: list[str] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
+    running: list[str] = field(default_factory=list)  # as far as it has been told
 
     def operations(self) -> list[Op]:
         """What happens at one moment; now and then nothing, or several things."""
@@ -110,9 +115,10 @@ class Traffic:
                     expires_at_ms=draw.choice((None, None, self.now_ms + draw.randint(0, 60_000))),
                     arrived_ms=draw.choice((None, None, self.now_ms - draw.randint(0, 20_000))),
                     avoid=draw.choice(("", "gpu-1")),
+                    footprint=draw.choice((0, 20, 100, 700)),
                 )
             case 1:
-                return Release(self.known(), draw.choice((None, 0, 5, 100, 5_000)))
+                return Release(self.served(), draw.choice((None, 0, 5, 100, 5_000)))
             case 2:
                 return Retry(self.known(), draw.choice(("", *BACKENDS)))
             case 3:
@@ -127,6 +133,7 @@ class Traffic:
                     draw.choice((0, 1, 2, 4, 8, 12)),
                     draw.choice((None, 0, 2)),
                     open=draw.random() < 0.85,
+                    kv_tokens=draw.choice((None, None, None, 600, 2_000)),
                 )
             case 7:
                 return RemoveBackend(draw.choice(BACKENDS))
@@ -137,7 +144,15 @@ class Traffic:
             case 9:
                 return Pause(draw.choice(names), draw.random() < 0.4)
             case _:
-                return Pace(draw.choice((None, None, 20, 500)), draw.choice((100, 1_000)))
+                return Pace(draw.choice((None, None, None, 20, 500)), draw.choice((100, 1_000)))
+
+    def hear(self, decisions: list[Decision]) -> None:
+        self.running += [one.id for one in decisions if isinstance(one, Dispatch)]
+
+    def served(self) -> str:
+        if self.running and self.draw.random() < 0.7:
+            return self.running.pop(self.draw.randrange(len(self.running)))
+        return self.known()
 
     def known(self) -> str:
         return self.draw.choice(self.ids[-60:]) if self.ids else "nobody"
@@ -149,20 +164,21 @@ class Trial:
 
     scheduler: Scheduler
     reference: Reference
-    ended: set[str] = field(default_factory=set)
-    dispatches: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.scheduler)
+
     def step(self, ops: list[Op], now_ms: int) -> list[Decision]:
+        self.watch.before(ops)
         decisions = self.scheduler.apply(ops, now_ms)
         expected = self.reference.apply(ops, now_ms)
 
         assert [as_row(decision) for decision in decisions] == expected
         self.same_state()
-        self.one_outcome(decisions)
-        if not any(isinstance(op, SetBackend | RemoveBackend | Edit) for op in ops):
-            self.slots_are_respected(decisions, ops)
-        self.nobody_waits_beside_a_slot()
+        self.count(decisions)
+        self.watch.after(ops, decisions)
+        self.watch.hold(ops, decisions)
         return decisions
 
     def same_state(self) -> None:
@@ -182,35 +198,11 @@ class Trial:
             assert tier.waiting == len(waiting)
             assert tier.waiting_cost == sum(entry.cost for entry in waiting)
 
-    def one_outcome(self, decisions: list[Decision]) -> None:
+    def count(self, decisions: list[Decision]) -> None:
         for decision in decisions:
-            kind = type(decision).__name__
+            kind = decision.lane if isinstance(decision, Dispatch) else type(decision).__name__
             self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
-            assert decision.id not in self.ended
-            if isinstance(decision, Reject | Expire | Evicted):
-                self.ended.add(decision.id)
-
-    def slots_are_respected(self, decisions: list[Decision], ops: list[Op]) -> None:
-        """N < M for what is not urgent, N < L for what is; rescue only where either could go."""
-        scheduler = self.scheduler
-        freed = any(isinstance(op, Release | Cancel | Retry) for op in ops)
-        for decision in decisions:
-            if not isinstance(decision, Dispatch):
-                continue
-            backend = scheduler.backends.by_name[decision.backend]
-            assert backend.in_flight <= backend.limit
-            low = decision.priority < scheduler.urgent_threshold
-            if low and not freed and decision is decisions[-1]:
-                assert backend.in_flight <= backend.base_limit
-
-    def nobody_waits_beside_a_slot(self) -> None:
-        scheduler = self.scheduler
-        first = scheduler.line.strict.best()
-        if first is None or first.level is None:
-            return
-        urgent = first.level >= scheduler.urgent_threshold
-        paced = scheduler.pace.binds and not urgent
-        assert paced or not scheduler.backends.room(urgent=urgent)
+        self.outcomes["guarded"] = self.scheduler.stops.guarded
 
 
 def trial(draw: Random) -> tuple[Trial, Traffic]:

@@ -12,6 +12,9 @@ re-keys everything at once, so it judges lines of fewer flows than one call re-k
     strict       V[l] = max(V[l], S);  S = F[l] = S + c·1000 // w;  pass_strict += c·r
     rescue                             S = F[l] = S + c·1000 // w;  pass_rescue += c·(1000 - r)
     release      F[l] += (c' - c)·1000 // w, S likewise if the flow stands at l
+    memory       a low request goes where (footprints in flight) + its own <= 0.95 KV tokens
+    owed         Σ max(0, min(reserved - n, waiting)) over tenants that could go; while the free low
+                 slots are no more, a low strict pick is theirs, and V stays
 """
 
 from collections.abc import Iterable
@@ -60,6 +63,10 @@ class Entry:
         return self.tier, self.op.tenant, self.op.id if self.by else ""
 
 
+def seq_of(entry: Entry) -> int:
+    return entry.seq
+
+
 @dataclass
 class Standing:
     level: int | None = None
@@ -75,6 +82,7 @@ class Server:
     limit: int
     held_back: int | None
     open: bool
+    kv_tokens: int | None
     removed: bool = False
 
 
@@ -97,22 +105,20 @@ class Reference:
     # What can be worked out
 
     def waiting(self, tier: str = "", tenant: str = "") -> list[Entry]:
-        found = [
-            entry
-            for entry in self.entries.values()
-            if entry.backend is None
-            and (not tier or entry.tier == tier)
-            and (not tenant or entry.op.tenant == tenant)
-        ]
-        return sorted(found, key=lambda entry: entry.seq)
+        found = [entry for entry in self.entries.values() if entry.backend is None]
+        if tier:
+            found = [entry for entry in found if entry.tier == tier]
+        if tenant:
+            found = [entry for entry in found if entry.op.tenant == tenant]
+        return sorted(found, key=seq_of)
 
     def running(self, tenant: str = "", backend: str = "") -> int:
-        return sum(
-            entry.backend is not None
-            and (not tenant or entry.op.tenant == tenant)
-            and (not backend or entry.backend == backend)
-            for entry in self.entries.values()
-        )
+        found = [entry for entry in self.entries.values() if entry.backend is not None]
+        if tenant:
+            found = [entry for entry in found if entry.op.tenant == tenant]
+        if backend:
+            found = [entry for entry in found if entry.backend == backend]
+        return len(found)
 
     def tier(self, name: str) -> Tier:
         while True:
@@ -155,17 +161,42 @@ class Reference:
         permille = round(self.policy.holdback_share * 1000)
         return max(1, -(-server.limit * permille // 1000)) if permille else 0
 
-    def roomy(self, urgent: bool) -> list[str]:
+    def roomy(self, urgent: bool, footprint: int | None = None) -> list[str]:
+        """Where a request of this footprint may go; None asks for a slot alone."""
+
+        def holds(name: str, server: Server) -> bool:
+            if urgent or footprint is None or server.kv_tokens is None:
+                return True
+            filled = sum(e.op.footprint for e in self.entries.values() if e.backend == name)
+            return not filled or (filled + footprint) <= server.kv_tokens * 95 // 100
+
         return sorted(
             name
             for name, server in self.servers.items()
             if server.open
             and self.running(backend=name)
             < server.limit + (self.held_back(server) if urgent else 0)
+            and holds(name, server)
         )
 
-    def choose(self, entry: Entry, urgent: bool) -> str:
-        names = self.roomy(urgent)
+    def owners(self) -> set[str]:
+        """Whose turn it is while all that is free is owed; nobody's while a slot can be lent."""
+        total = sum(rules.reserved for rules in self.policy.tenants.values())
+        serving = {name: server for name, server in self.servers.items() if server.open}
+        base_limit = sum(server.limit for server in serving.values())
+        most = min(total, base_limit * 80 // 100)
+        owed: dict[str, int] = {}
+        for slug, rules in self.policy.tenants.items():
+            if rules.reserved:
+                able = [e for e in self.waiting(tenant=slug) if not self.flows[e.key].parked]
+                lacking = rules.reserved * most // total - self.running(tenant=slug)
+                if min(lacking, len(able)) > 0:
+                    owed[slug] = min(lacking, len(able))
+        free = sum(max(0, s.limit - self.running(backend=name)) for name, s in serving.items())
+        return set(owed) if free <= sum(owed.values()) else set()
+
+    def choose(self, entry: Entry, urgent: bool, footprint: int) -> str:
+        names = self.roomy(urgent, footprint)
         others = [name for name in names if name != entry.avoid]
         names = others or names
         loads = {
@@ -203,7 +234,6 @@ class Reference:
             self.expire(min(due, key=lambda e: (self.expires_ms(e), e.seq)))
         for op in ops:
             getattr(self, "on_" + type(op).__name__.lower())(op)
-            self.refresh()
         self.dispatch()
         if not self.entries:
             self.flows, self.lines, self.clock, self.rescue_active = {}, {}, {}, False
@@ -213,22 +243,31 @@ class Reference:
         return self.out
 
     def refresh(self) -> None:
-        """Stand every flow where it belongs; called after every single change."""
+        """Stand every flow where it belongs; called after every change to what waits or runs."""
         before, self.lines = self.lines, {}
         running: dict[str, int] = {}
+        in_tier: dict[tuple[str, str], int] = {}
         for entry in self.entries.values():
             if entry.backend is None:
                 self.lines.setdefault(entry.key, []).append(entry)
             else:
-                running[entry.op.tenant] = running.get(entry.op.tenant, 0) + 1
+                slug = entry.op.tenant
+                running[slug] = running.get(slug, 0) + 1
+                in_tier[slug, entry.tier] = in_tier.get((slug, entry.tier), 0) + 1
         for key in before.keys() - self.lines.keys():
             if key in self.flows:
                 self.flows[key].level, self.flows[key].empty = None, True
         for key, line in self.lines.items():
-            line.sort(key=lambda entry: entry.seq)
+            line.sort(key=seq_of)
             flow = self.flows.setdefault(key, Standing())
-            most = self.rules(key[1]).max_in_flight
-            barred = key[0] in self.paused or (most is not None and running.get(key[1], 0) >= most)
+            rules = self.rules(key[1])
+            limits = rules.tier_limits.get(key[0])
+            most, lane = rules.max_in_flight, limits.max_in_flight if limits else None
+            barred = (
+                key[0] in self.paused
+                or (most is not None and running.get(key[1], 0) >= most)
+                or (lane is not None and in_tier.get((key[1], key[0]), 0) >= lane)
+            )
             if flow.empty:
                 flow.unparked_ms = 0
             elif flow.parked and not barred:
@@ -249,16 +288,21 @@ class Reference:
             standing = {key: flow for key, flow in self.flows.items() if flow.level is not None}
             if not standing:
                 return
-            best = min(
-                standing,
-                key=lambda k: (-(standing[k].level or 0), standing[k].tag, self.lines[k][0].seq),
-            )
+
+            def rank(key: Key, standing: dict[Key, Standing] = standing) -> tuple[int, int, int]:
+                return -(standing[key].level or 0), standing[key].tag, self.lines[key][0].seq
+
+            best = min(standing, key=rank)
             urgent = (standing[best].level or 0) >= self.threshold()
-            if not self.roomy(urgent) or (
-                not urgent and self.rate is not None and self.credit <= 0
-            ):
+            if not urgent and self.rate is not None and self.credit <= 0:
                 return
             lane = "strict"
+            owners = set() if urgent else self.owners()
+            if owners and best[1] not in owners:
+                best, lane = min((k for k in standing if k[1] in owners), key=rank), "reserved"
+            footprint = self.lines[best][0].op.footprint
+            if not self.roomy(urgent, footprint):
+                return
             permille = round(self.policy.rescue_share * 1000)
             if permille:
                 first = min(standing, key=self.deadline)
@@ -268,13 +312,13 @@ class Reference:
                 self.rescue_active = active
                 if active and self.rescue_pass <= self.strict_pass:
                     best, lane = first, "rescue"
-            self.send(best, lane, urgent, permille)
+            self.send(best, lane, urgent, footprint, permille)
 
-    def send(self, key: Key, lane: str, urgent: bool, permille: int) -> None:
+    def send(self, key: Key, lane: str, urgent: bool, footprint: int, permille: int) -> None:
         flow, entry = self.flows[key], self.lines[key][0]
         level = flow.level
         assert level is not None
-        backend = self.choose(entry, urgent)
+        backend = self.choose(entry, urgent, footprint)
         entry.backend, entry.level = backend, level
         entry.weight = self.rules(key[1]).weight
         if level < self.threshold() and self.rate is not None:
@@ -284,9 +328,10 @@ class Reference:
             entry.paced = 0
         if lane == "strict":
             self.clock[level] = max(self.clock.get(level, 0), flow.tag)
-            self.strict_pass += entry.cost * permille
-        else:
+        if lane == "rescue":
             self.rescue_pass += entry.cost * (1000 - permille)
+        else:
+            self.strict_pass += entry.cost * permille
         flow.tag = flow.finish[level] = flow.tag + entry.cost * 1000 // entry.weight
         boost = level - self.tier(entry.tier).priority
         waited_ms = self.now_ms - entry.arrived_ms
@@ -299,14 +344,17 @@ class Reference:
     # Operations
 
     def on_submit(self, op: Submit) -> None:
-        tier, rules = self.tier(op.tier), self.rules(op.tenant)
+        tier, rules, cost = self.tier(op.tier), self.rules(op.tenant), max(1, op.cost)
 
         def over() -> str:
             if rules.max_waiting is not None and len(self.waiting(tenant=op.tenant)) >= (
                 rules.max_waiting
             ):
                 return "tenant_queue_full"
-            if len(self.waiting(tier=tier.name)) >= tier.max_waiting:
+            line, tokens = self.waiting(tier=tier.name), tier.max_waiting_tokens
+            if len(line) >= tier.max_waiting:
+                return "queue_full"
+            if line and tokens is not None and sum(e.cost for e in line) + cost > tokens:
                 return "queue_full"
             return "displaced" if len(self.waiting()) >= self.policy.max_waiting else ""
 
@@ -332,7 +380,6 @@ class Reference:
             return
         self.seq += 1
         arrived_ms = self.now_ms if op.arrived_ms is None else op.arrived_ms
-        cost = max(1, op.cost)
         self.line_up(Entry(op, tier.name, self.seq, arrived_ms, cost, avoid=op.avoid))
 
     def line_up(self, entry: Entry) -> None:
@@ -365,8 +412,9 @@ class Reference:
         entry = self.entries.get(op.id)
         if entry and entry.backend is not None:
             self.free(entry, op.cost)
-        else:
-            self.entries.pop(op.id, None)
+        elif entry:
+            del self.entries[op.id]
+            self.refresh()
 
     def on_retry(self, op: Retry) -> None:
         entry = self.entries.get(op.id)
@@ -380,14 +428,16 @@ class Reference:
         if entry and entry.backend is None:
             del self.entries[op.id]
             self.out.append(("evicted", op.id))
+            self.refresh()
 
     def on_boost(self, op: Boost) -> None:
         entry = self.entries.get(op.id)
         if entry and entry.backend is None:
             entry.by = max(-5, min(5, op.by))
+            self.refresh()
 
     def on_setbackend(self, op: SetBackend) -> None:
-        self.servers[op.name] = Server(op.limit, op.held_back, op.open)
+        self.servers[op.name] = Server(op.limit, op.held_back, op.open, op.kv_tokens)
 
     def on_removebackend(self, op: RemoveBackend) -> None:
         if op.name in self.servers:
@@ -399,6 +449,7 @@ class Reference:
     def on_pause(self, op: Pause) -> None:
         if any(tier.name == op.tier for tier in self.policy.tiers):
             (self.paused.add if op.paused else self.paused.discard)(op.tier)
+            self.refresh()
 
     def on_pace(self, op: Pace) -> None:
         if self.rate is None:
@@ -430,10 +481,11 @@ class Reference:
                         joined.tag = max(joined.tag, tag)
         for entry in self.entries.values():
             entry.tier = self.tier(entry.tier).name
+        self.refresh()
 
 
 def as_row(decision: object) -> tuple[object, ...]:
-    """A decision as the reference writes it; ``retry_after_ms`` is an estimate and left out."""
+    """A decision as the reference writes it; ``until_room_ms`` is an estimate and left out."""
     match decision:
         case Dispatch():
             return ("dispatch", *decision)

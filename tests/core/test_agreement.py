@@ -22,10 +22,11 @@ from gateway.core.ops import (
     Submit,
 )
 from gateway.core.scheduler import Scheduler
-from tests.core.driving import BACKENDS, TENANTS, random_policy, trial
+from tests.core.driving import BACKENDS, TENANTS, Trial, random_policy, trial
 from tests.core.reference import Reference
 
 STEPS = 400  # a run; each starts with another policy
+MET = ("strict", "rescue", "reserved", "guarded", "Reject", "Expire", "Evicted")
 
 
 def agree(seeds: range) -> dict[str, int]:
@@ -33,17 +34,22 @@ def agree(seeds: range) -> dict[str, int]:
     for seed in seeds:
         pair, traffic = trial(Random(seed))
         for _ in range(STEPS):
-            pair.step(traffic.operations(), traffic.now_ms)
+            traffic.hear(pair.step(traffic.operations(), traffic.now_ms))
         for kind, count in pair.outcomes.items():
             outcomes[kind] = outcomes.get(kind, 0) + count
     return outcomes
 
 
-@pytest.mark.parametrize("block", range(10))
-def test_twenty_thousand_random_steps_agree_with_the_reference(block):
-    outcomes = agree(range(block * 5, block * 5 + 5))
+def test_twenty_thousand_random_steps_agree_with_the_reference():
+    outcomes = agree(range(50))
 
-    assert min(outcomes[kind] for kind in ("Dispatch", "Reject", "Expire", "Evicted")) > 0
+    assert min(outcomes[kind] for kind in MET) > 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", range(1, 10))
+def test_two_hundred_thousand_random_steps_agree_with_the_reference(block):
+    agree(range(block * 50, block * 50 + 50))
 
 
 @pytest.mark.deep
@@ -76,10 +82,7 @@ class Agreement(RuleBasedStateMachine):
     @precondition(lambda self: self.submitted == 0)
     def starts_with_another_policy(self, seed: int) -> None:
         self.policy = random_policy(Random(seed))
-        self.trial.scheduler, self.trial.reference = (
-            Scheduler(self.policy),
-            Reference(self.policy),
-        )
+        self.trial = Trial(Scheduler(self.policy), Reference(self.policy))
 
     @rule(
         tier=st.integers(0, 5),
@@ -101,6 +104,7 @@ class Agreement(RuleBasedStateMachine):
                 cost,
                 prompt_tokens=cost // 2,
                 prefix=prefix,
+                footprint=cost // 3,
                 expires_at_ms=None if patience_ms is None else self.now_ms + patience_ms,
             )
             for n in range(count)
@@ -138,9 +142,14 @@ class Agreement(RuleBasedStateMachine):
         self.now_ms += ms
         self.does()
 
-    @rule(name=st.sampled_from(BACKENDS), limit=st.integers(0, 6), is_open=st.booleans())
-    def set_backend(self, name: str, limit: int, is_open: bool) -> None:
-        self.does(SetBackend(name, limit, None, open=is_open))
+    @rule(
+        name=st.sampled_from(BACKENDS),
+        limit=st.integers(0, 6),
+        is_open=st.booleans(),
+        kv_tokens=st.sampled_from((None, 1_200)),
+    )
+    def set_backend(self, name: str, limit: int, is_open: bool, kv_tokens: int | None) -> None:
+        self.does(SetBackend(name, limit, None, open=is_open, kv_tokens=kv_tokens))
 
     @rule(name=st.sampled_from(BACKENDS))
     def remove_backend(self, name: str) -> None:

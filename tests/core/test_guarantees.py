@@ -139,6 +139,18 @@ def test_an_overdue_request_never_waits_past_its_bound(share, ages):
     assert 0.3 < worst <= 1
 
 
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_the_bound_holds_beside_reservations(share):
+    owners = {"acme": TenantRules(reserved=4), "dogwood": TenantRules(reserved=2)}
+    policy = replace(impatient(share), tenants=owners)
+
+    sent = serve(policy, overload(seed=3), 150_000)
+
+    overdue, worst = worst_of_bound(policy, share, sent, 150_000)
+    assert overdue > 100
+    assert 0.3 < worst <= 1
+
+
 def test_without_the_rescue_lane_the_bound_is_broken():
     policy = impatient(0)
 

@@ -34,6 +34,7 @@ def request(flow: Flow, seq: int, arrived_ms: int = 0) -> Request:
         seq=seq,
         cost=100,
         prompt_tokens=0,
+        footprint=0,
         prefix="",
         arrived_ms=arrived_ms,
         expires_at_ms=None,

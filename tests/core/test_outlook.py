@@ -136,6 +136,14 @@ def test_explain_says_who_is_ahead_and_the_bound():
     assert explanation.bound_cost == (130 + 100) * 10  # all waiting, plus the largest, over 10 %
 
 
+HEAVY = (
+    SetBackend("gpu", 0, 0),
+    Submit("urgent", "critical", "tess", 1, footprint=900),
+    SetBackend("gpu", 0, 1),
+    Submit("heavy", "standard", "tess", 1, footprint=100),
+)
+
+
 @pytest.mark.parametrize(
     ("ops", "binds"),
     [
@@ -144,6 +152,7 @@ def test_explain_says_who_is_ahead_and_the_bound():
         ([Pause("batch")], "paused"),
         ([SetBackend("gpu", 1, 1, open=False)], "no_backend"),
         ([Pace(1, 0), SetBackend("gpu", 9, 0)], "pace"),
+        ([Release("running"), *HEAVY, SetBackend("gpu", 9, 0, kv_tokens=1_000)], "guard"),
     ],
 )
 def test_explain_says_what_binds(ops, binds):

@@ -69,6 +69,17 @@ def test_the_policys_share_holds_back_at_least_one_and_none_when_it_is_nought():
     assert [b.held_back for b in backends.by_name.values()] == [0, 0]
 
 
+def test_a_request_goes_where_memory_will_hold_it():
+    backends = pool(9)
+    backends.set("small", 99, 0, open=True, kv_tokens=100)
+    backends.by_name["small"].footprint = 50
+    backends.by_name["gpu-1"].in_flight = 8
+
+    assert backends.choose("", "", urgent=False, footprint=46).name == "gpu-1"
+    assert backends.choose("", "", urgent=False, footprint=45).name == "small"
+    assert backends.choose("", "", urgent=True, footprint=46).name == "small"
+
+
 def test_pace_charges_growth_and_refills_up_to_its_burst():
     bucket = PaceBucket()
     bucket.set(100, 1_000, 0)

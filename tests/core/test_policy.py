@@ -430,6 +430,22 @@ def test_a_document_that_cannot_be_meant_is_refused_with_its_place(document, sen
         load(dump(POLICY) | document)
 
 
+def test_tenants_reserve_a_thousand_slots_together_at_most():
+    thousand = {"acme": {"reserved": 600}, "birch": {"reserved": 400}}
+    assert changed(tenants=thousand).tenants["birch"].reserved == 400
+
+    with pytest.raises(ValueError, match=r"reserve 1001 slots"):
+        changed(tenants=thousand | {"cedar": {"reserved": 1}})
+
+
+def test_a_tenants_own_concurrency_is_not_among_its_limits():
+    lanes = {"tier_limits": {"batch": {"max_in_flight": 2}}}
+    assert changed(tenants={"acme": lanes}).tenants["acme"].tier_limits["batch"].max_in_flight == 2
+
+    with pytest.raises(ValueError, match=r"tenants\.acme\.max_in_flight"):
+        changed(tenants={"acme": {"limits": {"max_in_flight": 2}}})
+
+
 def test_all_contradictions_are_told_at_once():
     document = first_tier(priority=8, name="batch") | {"default_tier": "gone"}
 

@@ -24,7 +24,7 @@ from gateway.core.ops import (
     SetBackend,
     Submit,
 )
-from gateway.core.policy import Policy, TenantRules, default_policy
+from gateway.core.policy import Limits, Policy, TenantRules, default_policy
 from gateway.core.scheduler import Scheduler
 from gateway.core.waitlist import REKEY_FLOWS
 from tests.core.driving import steady
@@ -283,7 +283,7 @@ def test_a_full_tier_refuses_the_arrival_and_says_when_to_come_back():
 
     decisions = scheduler.apply([asks("a"), asks("b"), asks("c"), asks("d", "batch")], 0)
 
-    assert decisions == [Reject("c", "queue_full", retry_after_ms=60_000)]
+    assert decisions == [Reject("c", "queue_full", until_room_ms=None)]
     assert scheduler.waiting == 3
 
 
@@ -299,7 +299,8 @@ def test_retry_after_follows_the_rate_the_tier_drains_at():
     (decision,) = scheduler.apply([asks("late")], 20_000)
 
     assert isinstance(decision, Reject)
-    assert 1_500 <= decision.retry_after_ms <= 2_500
+    assert decision.until_room_ms is not None
+    assert 1_500 <= decision.until_room_ms <= 2_500
 
 
 def test_a_full_tenant_is_refused_with_its_own_code():
@@ -337,6 +338,99 @@ def test_a_tenant_at_its_maximum_in_flight_is_passed_over_until_a_release():
     assert sent(decisions) == ["a0", "b0"]
 
     assert sent(scheduler.apply([Release("a0")], 1)) == ["a1"]
+
+
+def test_a_tenant_at_its_maximum_in_one_tier_is_passed_over_there_alone():
+    limits = {"standard": Limits(max_in_flight=1)}
+    policy = steady(replace(default_policy(), tenants={"acme": TenantRules(tier_limits=limits)}))
+    scheduler = scheduler_with(limit=9, policy=policy)
+    ops = [asks("s0"), asks("s1"), asks("s2"), asks("b0", "batch"), asks("b1", "batch")]
+
+    assert sent(scheduler.apply(ops, 0)) == ["s0", "b0", "b1"]
+    assert sent(scheduler.apply([Release("b0")], 1)) == []
+    assert sent(scheduler.apply([Cancel("s0")], 2)) == ["s1"]
+    assert sent(scheduler.apply([Edit(steady(default_policy()), 2)], 3)) == ["s2"]
+
+
+def test_a_boosted_request_counts_in_its_tiers_maximum():
+    limits = {"standard": Limits(max_in_flight=1)}
+    policy = steady(replace(default_policy(), tenants={"acme": TenantRules(tier_limits=limits)}))
+    scheduler = scheduler_with(limit=9, policy=policy)
+    scheduler.apply([Pause("standard"), asks("a"), asks("b"), Boost("b", 5)], 0)
+
+    assert sent(scheduler.apply([Pause("standard", paused=False)], 1)) == ["b"]
+    assert sent(scheduler.apply([Release("b")], 2)) == ["a"]
+
+
+def in_tokens(most: int) -> Policy:
+    policy = capped()
+    tiers = tuple(replace(tier, max_waiting_tokens=most) for tier in policy.tiers)
+    return replace(policy, tiers=tiers)
+
+
+def test_a_tier_is_full_when_its_tokens_are():
+    scheduler = scheduler_with(limit=0, policy=in_tokens(250))
+
+    decisions = scheduler.apply([asks("a"), asks("b"), asks("c"), asks("d", cost=50)], 0)
+
+    assert refused(decisions) == [("c", "queue_full")]
+    assert scheduler.waiting == 3
+
+
+def test_a_request_larger_than_the_cap_may_wait_alone():
+    scheduler = scheduler_with(limit=0, policy=in_tokens(250))
+
+    decisions = scheduler.apply([asks("huge", cost=900), asks("small", cost=1)], 0)
+
+    assert refused(decisions) == [("small", "queue_full")]
+    assert scheduler.waiting == 1
+
+
+def test_tokens_over_the_cap_drain_at_the_tiers_mean_size():
+    scheduler = scheduler_with(limit=1, policy=in_tokens(250))
+    scheduler.apply([asks("r0"), asks("r1"), asks("r2")], 0)
+    for number in range(10):
+        scheduler.apply([Release(f"r{number}"), asks(f"r{number + 3}")], 1_000 * (number + 1))
+
+    (small,) = scheduler.apply([asks("small", cost=100)], 11_000)
+    (large,) = scheduler.apply([asks("large", cost=500)], 11_000)
+
+    assert isinstance(small, Reject)
+    assert isinstance(large, Reject)
+    assert (small.until_room_ms, large.until_room_ms) == (1_000, 5_000)
+
+
+# Memory
+
+
+def weighs(id: str, footprint: int, tier: str = "standard") -> Submit:
+    return asks(id, tier)._replace(footprint=footprint)
+
+
+def test_low_requests_wait_for_memory_and_urgent_ones_do_not():
+    scheduler = scheduler_with(limit=9)
+    scheduler.apply([SetBackend("gpu", 9, kv_tokens=1_000)], 0)
+
+    decisions = scheduler.apply([weighs("a", 500), weighs("b", 450), weighs("c", 1)], 0)
+    assert sent(decisions) == ["a", "b"]  # 950 is 95 %
+    assert (scheduler.stops.guarded, scheduler.stops.blocked) == (1, 0)
+
+    assert sent(scheduler.apply([weighs("urgent", 400, "critical")], 1)) == ["urgent"]
+    assert sent(scheduler.apply([Release("a")], 2)) == ["c"]
+
+
+def test_an_idle_engine_is_sent_a_request_of_any_size():
+    scheduler = scheduler_with(limit=9)
+    scheduler.apply([SetBackend("gpu", 9, kv_tokens=1_000)], 0)
+
+    assert sent(scheduler.apply([weighs("huge", 5_000), weighs("small", 1)], 0)) == ["huge"]
+    assert sent(scheduler.apply([Release("huge")], 1)) == ["small"]
+
+
+def test_memory_of_unknown_size_is_not_guarded():
+    scheduler = scheduler_with(limit=9)
+
+    assert len(sent(scheduler.apply([weighs(f"r{n}", 10**6) for n in range(9)], 0))) == 9
 
 
 # Time

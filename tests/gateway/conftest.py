@@ -98,7 +98,15 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-async def gateway(slots: int, policy: Policy) -> AsyncIterator[Gateway]:
+def key_rules() -> dict[str, KeyRules]:
+    """By tenant, in place of the usual ones; override by parametrising."""
+    return {}
+
+
+@pytest.fixture
+async def gateway(
+    slots: int, policy: Policy, key_rules: dict[str, KeyRules]
+) -> AsyncIterator[Gateway]:
     async with fake_vllm() as vllm:
         row = BackendRow("gpu-1", "default", vllm.url, "priority", slots, True)
         rules = {
@@ -106,7 +114,7 @@ async def gateway(slots: int, policy: Policy) -> AsyncIterator[Gateway]:
             "birch": KeyRules(ceiling=0),
             "cedar": KeyRules(models=("other",)),
             "admin": KeyRules(),
-        }
+        } | key_rules
         state, issued = state_of(policy, rules, [row])
         directory, fleet, upstream = Directory(state), Fleet(), Upstream()
         proxy = Proxy(directory, fleet, upstream, Metrics(fleet), Recorder())

@@ -314,3 +314,73 @@ async def test_the_loop_turns_while_the_directory_reloads(fresh):
     turning.cancel()
 
     assert turns > 1
+
+
+@pytest.mark.parametrize(
+    ("networks", "address", "code"),
+    [
+        (("10.2.0.0/16",), "10.2.7.9", ""),
+        (("10.2.0.0/16",), "10.3.0.1", "ip_not_allowed"),
+        (("192.0.2.7", "2001:db8::/32"), "2001:db8::1", ""),
+        (("192.0.2.7", "2001:db8::/32"), "192.0.2.7", ""),
+        (("192.0.2.7", "2001:db8::/32"), "192.0.2.8", "ip_not_allowed"),
+        (("10.2.0.0/16",), "::ffff:10.2.7.9", ""),
+        (("0.0.0.0/0",), "2001:db8::1", "ip_not_allowed"),
+        (("10.2.0.0/16",), "", "ip_not_allowed"),
+        (("10.2.0.0/16",), "not an address", "ip_not_allowed"),
+        (("home",), "10.2.7.9", "ip_not_allowed"),
+        ((), "", ""),
+    ],
+)
+def test_a_key_bound_to_networks_is_refused_from_elsewhere(
+    directory, issue, networks, address, code
+):
+    key = issue(rules=KeyRules(networks=networks))
+
+    if not code:
+        assert directory.authenticate(bearer(key), CHAT, address).tenant == "acme"
+        return
+    with pytest.raises(GatewayError) as refused:
+        directory.authenticate(bearer(key), CHAT, address)
+    assert (refused.value.status, refused.value.code) == (403, code)
+
+
+def test_a_network_that_cannot_be_read_is_told_to_the_operator(directory, issue, caplog):
+    key = issue(rules=KeyRules(networks=("home",)))
+
+    assert f"the key {key.split('_')[2]} lets nobody in" in caplog.text
+
+
+def test_where_a_key_may_be_used_is_told_only_to_who_proved_it(directory, issue):
+    key = issue(rules=KeyRules(networks=("10.0.0.0/8",)))
+    body = key[: len("lw_live_12345678_")] + "0" * 43
+
+    assert refusal(directory, bearer(body + keys.checksum(body))).code == "invalid_api_key"
+
+
+def test_a_retiring_key_works_until_its_end_and_its_replies_say_so(directory, issue, now):
+    rotated, retires = moment(now[0] - 60), moment(now[0] + 3600)
+    key = issue(rotated_at=rotated, retires_at=retires)
+
+    notices = directory.authenticate(bearer(key), CHAT).notices
+
+    assert notices == {
+        "deprecation": "@1763999940",
+        "sunset": "Mon, 24 Nov 2025 17:00:00 GMT",
+    }
+    now[0] += 3600
+    assert refusal(directory, bearer(key)).code == "api_key_rotated"
+
+
+def test_replies_tell_of_an_expiry_from_fourteen_days_before_on(directory, issue, now):
+    key = issue(expires_at=moment(now[0] + 15 * 86_400))
+
+    assert directory.authenticate(bearer(key), CHAT).notices == {}
+    now[0] += 86_400
+    assert directory.authenticate(bearer(key), CHAT).notices == {
+        "sunset": "Tue, 09 Dec 2025 16:00:00 GMT"
+    }
+
+
+def test_a_key_without_an_end_has_nothing_to_tell(directory, issue):
+    assert directory.authenticate(bearer(issue()), CHAT).notices == {}

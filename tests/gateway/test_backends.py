@@ -1,5 +1,6 @@
 """Servers come, go, fall ill and change: what happens to the requests meanwhile."""
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
@@ -166,6 +167,32 @@ async def test_what_a_server_shows_is_seen(gateway):
     assert view.state == "up"
 
 
+async def test_less_urgent_requests_wait_for_memory_that_the_server_shows(gateway):
+    config = 'vllm:cache_config_info{block_size="16",engine="%d",num_gpu_blocks="10"} 1.0\n'
+    gateway.vllm.metrics = FIGURES + config % 0 + config % 1
+    await until(lambda: gateway.pool.backends["gpu-1"].figures.kv_tokens == 320)
+    backend = gateway.pool.queue.scheduler.backends.by_name["gpu-1"]
+    await until(lambda: backend.most_footprint == 304)
+    async with gateway.chat("summarize", max_tokens=100, n=2) as first:
+        await until(lambda: len(gateway.vllm.generations) == 1)
+        async with gateway.chat("summarize", max_tokens=150) as second:
+            await until(lambda: gateway.waiting == 1)
+            async with gateway.chat("chat", max_tokens=150) as urgent:
+                await until(lambda: len(gateway.vllm.generations) == 2)
+                went = gateway.vllm.generations[1].body["max_tokens"], gateway.waiting
+                urgent.hang_up()
+                await urgent.done()
+            first.hang_up()
+            await first.done()
+            await until(lambda: gateway.waiting == 0)
+            second.hang_up()
+            await second.done()
+
+    await until(lambda: gateway.in_flight == 0)
+    assert went == (150, 1)
+    assert backend.footprint == 0
+
+
 async def test_a_server_that_shows_nothing_is_served_all_the_same(gateway):
     gateway.vllm.automatic = True
     gateway.vllm.metrics = "vllm:num_requests_running{} nonsense\n"
@@ -241,3 +268,61 @@ async def test_an_upstream_that_is_full_shrinks_the_limit_and_keeps_the_request(
 
     assert after < before
     assert call.status == 200
+
+
+async def start_in_this_order(gateway: Gateway, tasks: list[str]) -> None:
+    """Requests that all wait in the engine until it starts them in order of arrival."""
+    gateway.vllm.metrics = f"vllm:num_requests_waiting {len(tasks)}.0\n"
+    async with AsyncExitStack() as stack:
+        for sent, task in enumerate(tasks, 1):
+            await stack.enter_async_context(gateway.chat(task))
+            await until(lambda: len(gateway.vllm.generations) == sent)  # noqa: B023
+        await asyncio.sleep(2)  # of virtual time: the server is polled meanwhile
+        for generation in gateway.vllm.generations:
+            generation.token()
+            await asyncio.sleep(0.5)
+
+
+@pytest.mark.parametrize("slots", [8])
+async def test_a_server_that_starts_in_order_of_arrival_is_found_out(gateway):
+    """Though an administrator stated that it schedules by priority."""
+    await start_in_this_order(gateway, ["batch_inference"] * 3 + ["chat"] * 3)
+
+    backend = gateway.pool.backends["gpu-1"]
+    assert backend.view().scheduling_policy == "fcfs"
+    gateway.vllm.automatic = True
+    async with gateway.chat("chat") as call:
+        await call.done()
+    assert "engine_fcfs" in call.headers["x-laneway-reason"].split(", ")
+    assert gateway.vllm.generations[-1].body["priority"] == -10  # sent on, in case it is wrong
+
+
+@pytest.mark.parametrize("slots", [8])
+async def test_a_server_that_starts_urgent_ones_first_stays_as_stated(gateway):
+    await start_in_this_order(gateway, ["chat"] * 3 + ["batch_inference"] * 3)
+
+    assert gateway.pool.backends["gpu-1"].view().scheduling_policy == "priority"
+
+
+async def test_what_a_server_says_of_itself_counts_more_than_a_statement(gateway):
+    gateway.vllm.server_info = {"vllm_config": {"scheduler_config": {"policy": "fcfs"}}}
+    backend = gateway.pool.backends["gpu-1"]
+
+    await until(lambda: backend.told_policy == "fcfs", timeout_s=60)
+
+    assert backend.view().scheduling_policy == "fcfs"
+    assert not backend.honours_priority
+
+
+async def test_a_comment_in_a_stream_is_no_start(gateway):
+    backend = gateway.pool.backends["gpu-1"]
+    gateway.vllm.metrics = "vllm:num_requests_waiting 1.0\n"
+
+    async with gateway.chat("chat"):
+        await until(lambda: gateway.vllm.open == 1)
+        gateway.vllm.generations[0].write(b": keep-alive\n\n")
+        await asyncio.sleep(0.5)
+        began = [one.started_ms for one in backend.witness._out.values()]
+        gateway.vllm.generations[0].finish()
+
+    assert began == [-1]

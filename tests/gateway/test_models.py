@@ -1,5 +1,7 @@
 """Rows: what is announced, what may never change, what the database itself refuses."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
@@ -7,7 +9,16 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import ProtectedError
 
 from gateway.core.policy import KeyRules, default_policy
-from gateway.models import APIKey, Backend, BackendRow, Immutable, PolicyVersion, Revision, Tenant
+from gateway.models import (
+    AlreadyRotated,
+    APIKey,
+    Backend,
+    BackendRow,
+    Immutable,
+    PolicyVersion,
+    Revision,
+    Tenant,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -186,3 +197,39 @@ def test_every_migration_can_be_taken_back():
 
     MigrationExecutor(connection).migrate(latest)
     assert "gateway_tenant" in connection.introspection.table_names()
+
+
+def test_rotating_makes_one_successor_with_the_same_rights(acme, moved):
+    rules = KeyRules(ceiling=0, networks=("10.0.0.0/8",))
+    key, _ = APIKey.objects.issue(acme, "prod-1", service="chat", rules=rules)
+    at = key.created_at
+    moved()
+
+    successor, whole = key.rotate(at, timedelta(hours=1), "prod-2", None)
+
+    assert moved() == 2
+    assert whole.split("_")[2] == successor.id8
+    assert (successor.replaces, successor.service, successor.as_rules()) == (key, "chat", rules)
+    assert (key.status, key.retires_at) == ("active", at + timedelta(hours=1))
+    with pytest.raises(AlreadyRotated):
+        APIKey.objects.get(pk=key.pk).rotate(at, timedelta(0), "prod-3", None)
+    assert APIKey.objects.count() == 2
+
+
+def test_a_rotation_without_overlap_revokes(acme):
+    key, _ = APIKey.objects.issue(acme, "prod-1")
+
+    key.rotate(key.created_at, timedelta(0), "prod-1", None)
+
+    assert APIKey.objects.get(pk=key.pk).status == "revoked"
+
+
+def test_a_rotation_that_fails_leaves_the_old_key_as_it_was(acme):
+    key, _ = APIKey.objects.issue(acme, "prod-1")
+    APIKey.objects.issue(acme, "taken")
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        key.rotate(key.created_at, timedelta(0), "taken", None)
+
+    again = APIKey.objects.get(pk=key.pk)
+    assert (again.status, again.rotated_at) == ("active", None)

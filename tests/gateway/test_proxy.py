@@ -6,7 +6,7 @@ import json
 import msgspec
 import pytest
 
-from gateway.core.policy import Limits, TenantRules, default_policy
+from gateway.core.policy import KeyRules, Limits, TenantRules, default_policy
 from tests.support.clock import until
 
 CHAT = {"model": "qwen", "messages": [{"role": "user", "content": "hi"}]}
@@ -375,3 +375,74 @@ async def test_a_caller_that_left_while_waiting_gets_its_tokens_back(gateway):
         after = dict(gateway.proxy.quotas._tats)
 
     assert after == before
+
+
+# How many requests a key has at once
+
+
+two_at_once = pytest.mark.parametrize(
+    "key_rules", [{"acme": KeyRules(limits=Limits(max_in_flight=2))}]
+)
+
+
+@two_at_once
+@pytest.mark.parametrize("slots", [1])
+async def test_a_key_has_as_many_requests_at_once_as_it_may_and_others_do_not_count(gateway):
+    async with gateway.chat(stream=False) as running, gateway.chat(stream=False) as waiting:
+        await until(lambda: gateway.vllm.generations and gateway.waiting == 1)
+        async with gateway.chat(stream=False) as third:
+            await third.done()
+        async with gateway.chat(stream=False, key="birch") as other:
+            await until(lambda: gateway.waiting == 2)
+            gateway.vllm.automatic = True
+            gateway.vllm.generations[0].finish()
+            await asyncio.gather(running.done(), waiting.done(), other.done())
+    async with gateway.chat(stream=False) as after:
+        await after.done()
+
+    assert [one.status for one in (running, waiting, other, after)] == [200] * 4
+    refused = third.json()["error"]
+    assert (third.status, refused["code"], refused["type"]) == (
+        429,
+        "rate_limit_exceeded",
+        "requests",
+    )
+    assert third.headers["retry-after"] == "1"
+    assert gateway.proxy.quotas._at_once == {}
+
+
+@two_at_once
+@pytest.mark.parametrize("when", ["queued", "streaming"])
+@pytest.mark.parametrize("slots", [1])
+async def test_a_caller_that_left_no_longer_counts(gateway, when):
+    async with gateway.chat(), gateway.chat() as leaving:
+        await until(lambda: gateway.vllm.generations and gateway.waiting == 1)
+        if when == "streaming":
+            gateway.vllm.generations[0].finish()
+            await until(lambda: len(gateway.vllm.generations) == 2)
+        leaving.hang_up()
+        await leaving.done()
+        await until(lambda: gateway.waiting == 0)
+        counted = dict(gateway.proxy.quotas._at_once)
+
+    await until(lambda: gateway.in_flight == 0)
+    assert sum(counted.values()) == (1 if when == "queued" else 0)
+    assert gateway.proxy.quotas._at_once == {}
+
+
+FULL = msgspec.structs.replace(
+    default_policy(),
+    tiers=tuple(msgspec.structs.replace(tier, max_waiting=1) for tier in default_policy().tiers),
+)
+
+
+@two_at_once
+@pytest.mark.parametrize(("slots", "policy"), [(1, FULL)])
+async def test_a_refused_request_no_longer_counts(gateway):
+    async with gateway.chat(key="birch"), gateway.chat(key="birch"):
+        await until(lambda: gateway.waiting == 1)
+        async with gateway.chat() as refused:
+            await refused.done()
+
+    assert (refused.status, refused.json()["error"]["code"]) == (429, "queue_full")
+    assert gateway.proxy.quotas._at_once == {}

@@ -86,6 +86,7 @@ class FakeVLLM:
         self.automatic = False
         self.healthy = True
         self.metrics = ""
+        self.server_info: object = None  # closed, as it usually is
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -147,6 +148,11 @@ class FakeVLLM:
         elif asked.path == "/v1/models":
             card = {"id": MODEL, "object": "model", "owned_by": "vllm", "max_model_len": 4096}
             asked.reply(200, {"object": "list", "data": [card]})
+        elif asked.path == "/version":
+            asked.reply(200, {"version": "0.32.0"})
+        elif asked.path.startswith("/server_info"):
+            info = self.server_info
+            asked.reply(200, info) if info else asked.reply(404, {"detail": "Not Found"})
         else:
             data = self.metrics.encode()
             asked.writer.write(

@@ -14,10 +14,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NAME, PASSWORD = "otto", "correct horse battery"
 PREPARE = f"""
-from django.contrib.auth.models import User
 from gateway.core.policy import default_policy
 from gateway.models import PolicyVersion
-User.objects.create_user({NAME!r}, password={PASSWORD!r})
+from tests.support.people import person
+person({NAME!r}, "on-call", password={PASSWORD!r})
 PolicyVersion.objects.publish(default_policy(), "the first")
 """
 TRIES = 300  # a tenth of a second apart
