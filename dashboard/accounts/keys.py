@@ -2,6 +2,7 @@
 
 import hmac
 from datetime import datetime
+from ipaddress import ip_address, ip_network
 
 from django.conf import settings
 
@@ -12,7 +13,7 @@ from gateway.models import APIKey
 _BLANK = bytes(32)
 
 
-def admin_key(authorization: str, at: datetime) -> APIKey:
+def admin_key(authorization: str, at: datetime, address: str = "") -> APIKey:
     """The admin key in an ``Authorization`` header.
 
     Raises:
@@ -33,6 +34,8 @@ def admin_key(authorization: str, at: datetime) -> APIKey:
     if not hmac.compare_digest(keys.digest(parts.whole, pepper), known) or row is None:
         raise invalid_api_key()
     _refuse_unless_in_use(row, at)
+    if not _from_its_networks(row, address):
+        raise forbidden("ip_not_allowed", f"The key {row.id8} may not be used from {address}.")
     if row.kind != APIKey.Kind.ADMIN:
         raise forbidden("key_not_admin", "This needs an admin key (lw_admin_…).")
     return row
@@ -43,7 +46,19 @@ def _refuse_unless_in_use(row: APIKey, at: datetime) -> None:
         raise key_refused(f"key_{row.status}", f"The key {row.id8} is {row.status}.")
     if row.tenant.status != row.tenant.Status.ACTIVE:
         raise forbidden("tenant_suspended", f"The tenant {row.tenant.slug} is suspended.")
+    if row.retires_at and row.retires_at <= at:
+        raise key_refused("key_rotated", f"The key {row.id8} was replaced. Use its successor.")
     if row.expires_at and row.expires_at <= at:
         raise key_refused("key_expired", f"The key {row.id8} has expired.")
     if row.not_before and row.not_before > at:
         raise key_refused("key_not_yet_valid", f"The key {row.id8} is not valid yet.")
+
+
+def _from_its_networks(row: APIKey, address: str) -> bool:
+    networks = row.as_rules().networks
+    if not networks:
+        return True
+    try:
+        return any(ip_address(address) in ip_network(network) for network in networks)
+    except ValueError:
+        return False  # a list that was meant to bind must not open

@@ -1,10 +1,149 @@
-"""Who may do what: one function a question, asked by views and consumers, answered nowhere else."""
+"""Who may do what: one function a question, asked by views and consumers, answered nowhere else.
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+Roles over the whole installation are groups.  Those in a tenant are ``Membership`` rows.  Being a
+superuser opens ``/_admin/`` and nothing here: a right that no group shows could not be seen.
+"""
+
+from typing import NamedTuple
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.db.models import QuerySet
+
+from dashboard.accounts.models import Membership
+from gateway.models import Tenant
 
 Person = AbstractBaseUser | AnonymousUser
 
+VIEWER, ON_CALL, ADMIN, SECURITY = "viewer", "on-call", "admin", "security"
+ROLES = (VIEWER, ON_CALL, ADMIN, SECURITY)
+TENANT_ADMIN = Membership.Role.ADMIN.value
+TENANT_VIEWER = Membership.Role.VIEWER.value
+
+
+class Standing(NamedTuple):
+    """What somebody is: roles everywhere, and a role in each of their tenants, by its id."""
+
+    roles: frozenset[str]
+    tenants: dict[int, str]
+
+
+NOBODY = Standing(frozenset(), {})
+
+
+def standing(person: Person) -> Standing:
+    """Two queries, once for each loaded person: for a page, that is once a request."""
+    if not isinstance(person, User) or not person.is_active:
+        return NOBODY
+    known: Standing | None = person.__dict__.get("_standing")
+    if known is None:
+        names = person.groups.filter(name__in=ROLES).values_list("name", flat=True)
+        parts = Membership.objects.filter(user=person).values_list("tenant_id", "role")
+        known = person.__dict__["_standing"] = Standing(frozenset(names), dict(parts))
+    return known
+
+
+def _has(person: Person, *roles: str) -> bool:
+    return not standing(person).roles.isdisjoint(roles)
+
+
+def _part(person: Person, tenant: Tenant) -> str:
+    return standing(person).tenants.get(tenant.pk, "")
+
+
+# The line
+
 
 def may_watch(person: Person) -> bool:
-    """See every tier's queue, live.  All who can sign in work here: tenants have no accounts yet."""
-    return person.is_authenticated and person.is_active
+    """See every tier's queue, live, with all tenants' names: nothing for a tenant's people."""
+    return _has(person, *ROLES)
+
+
+def may_operate(person: Person) -> bool:
+    """Pause, drain, boost, evict, acknowledge."""
+    return _has(person, ON_CALL, ADMIN)
+
+
+# The policy
+
+
+def may_read_policy(person: Person) -> bool:
+    return _has(person, *ROLES)
+
+
+def may_draft(person: Person) -> bool:
+    return _has(person, ON_CALL, ADMIN)
+
+
+def may_publish(person: Person) -> bool:
+    return _has(person, ADMIN)
+
+
+def may_roll_back(person: Person) -> bool:
+    """By one version, as somebody on call must be able to."""
+    return _has(person, ON_CALL, ADMIN)
+
+
+# Tenants and keys
+
+
+def visible_tenants(person: Person) -> QuerySet[Tenant]:
+    """All for those who look after all; for others the tenants they belong to."""
+    if _has(person, ADMIN, SECURITY):
+        return Tenant.objects.all()
+    return Tenant.objects.filter(pk__in=standing(person).tenants)
+
+
+def may_see_tenants(person: Person) -> bool:
+    return _has(person, ADMIN, SECURITY) or bool(standing(person).tenants)
+
+
+def may_see_all_tenants(person: Person) -> bool:
+    return _has(person, ADMIN, SECURITY)
+
+
+def may_manage_tenants(person: Person) -> bool:
+    """Make, suspend and resume them."""
+    return _has(person, ADMIN)
+
+
+def may_suspend(person: Person, tenant: Tenant) -> bool:
+    return may_manage_tenants(person)
+
+
+def may_see_tenant(person: Person, tenant: Tenant) -> bool:
+    return _has(person, ADMIN, SECURITY) or bool(_part(person, tenant))
+
+
+def may_issue_keys(person: Person, tenant: Tenant) -> bool:
+    """Make, rotate, edit, disable and enable them."""
+    return _has(person, ADMIN) or _part(person, tenant) == TENANT_ADMIN
+
+
+def may_revoke(person: Person, tenant: Tenant) -> bool:
+    return may_issue_keys(person, tenant) or _has(person, SECURITY)
+
+
+def may_manage_members(person: Person, tenant: Tenant) -> bool:
+    """Say who belongs to a tenant.  Whoever changes the rules cannot change who may."""
+    return _has(person, SECURITY) or _part(person, tenant) == TENANT_ADMIN
+
+
+# The audit trail
+
+
+def may_read_audit(person: Person) -> bool:
+    return may_read_whole_audit(person) or TENANT_ADMIN in standing(person).tenants.values()
+
+
+def may_read_whole_audit(person: Person) -> bool:
+    return _has(person, ADMIN, SECURITY)
+
+
+def may_read_audit_of(person: Person, tenant: Tenant) -> bool:
+    return may_read_whole_audit(person) or _part(person, tenant) == TENANT_ADMIN
+
+
+def audited_tenants(person: Person) -> QuerySet[Tenant]:
+    """Whose part of the trail somebody may read who may not read all of it."""
+    parts = standing(person).tenants
+    return Tenant.objects.filter(pk__in=[pk for pk, role in parts.items() if role == TENANT_ADMIN])

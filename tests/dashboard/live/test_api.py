@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.utils import timezone
 
 from dashboard.live.views import FRAME_KEY
 from gateway.models import APIKey, Tenant
+from tests.support.people import person
 
 pytestmark = pytest.mark.django_db
 FRAME = '{"v":1,"seq":7}'
@@ -31,7 +31,7 @@ def admin(acme, **more):
 
 
 def test_a_person_gets_the_frame_as_it_was_published(client):
-    client.force_login(User.objects.create_user("otto"))
+    client.force_login(person("otto", "viewer"))
 
     answer = client.get("/api/v1/live")
 
@@ -84,6 +84,7 @@ def test_a_cut_off_key_is_told_so(ask, acme):
         ({"status": "revoked"}, "key_revoked"),
         ({"expires_at": timezone.now() - timedelta(days=1)}, "key_expired"),
         ({"not_before": timezone.now() + timedelta(days=1)}, "key_not_yet_valid"),
+        ({"retires_at": timezone.now() - timedelta(days=1)}, "key_rotated"),
     ],
 )
 def test_a_key_out_of_use_is_refused_with_the_reason(ask, acme, change, code):
@@ -114,3 +115,13 @@ def test_without_a_frame_the_answer_says_that_nothing_is_known(ask, acme):
 
 def test_only_reading_is_possible(client):
     assert client.post("/api/v1/live").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("networks", "status"), [(["127.0.0.0/8"], 200), (["10.0.0.0/8"], 403), (["home"], 403)]
+)
+def test_a_key_bound_to_networks_is_refused_from_elsewhere(ask, acme, networks, status):
+    row, key = admin(acme)
+    APIKey.objects.filter(pk=row.pk).update(rules={"networks": networks})
+
+    assert ask(key).status_code == status

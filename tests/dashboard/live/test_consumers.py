@@ -16,6 +16,7 @@ from dashboard.live import consumers
 from dashboard.live.routing import websocket_urlpatterns
 from gateway.core.snapshot import encode
 from tests.support.frames import Traffic
+from tests.support.people import person
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,13 +33,13 @@ def layer():
 @database_sync_to_async
 def sign_in(name="otto"):
     """A session in the database, as signing in would leave it. Returns the person and the cookie."""
-    person = User.objects.create_user(name)
+    otto = person(name, "viewer")
     session = SessionStore()
-    session[SESSION_KEY] = str(person.pk)
+    session[SESSION_KEY] = str(otto.pk)
     session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-    session[HASH_SESSION_KEY] = person.get_session_auth_hash()
+    session[HASH_SESSION_KEY] = otto.get_session_auth_hash()
     session.save()
-    return person, session.session_key
+    return otto, session.session_key
 
 
 def socket(session_key=""):

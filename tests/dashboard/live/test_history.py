@@ -70,8 +70,12 @@ def test_a_quarter_of_an_hour_is_at_most_450_points():
     assert len(thinned["at"]) == 450
 
 
+def test_the_moment_of_the_last_reading_is_told_exactly():
+    assert columns([reading(100, 1), reading(101.25, 2)])["until"] == 101.25
+
+
 def test_nothing_gives_an_empty_history():
-    assert columns([]) == {"at": [], "tiers": {}}
+    assert columns([]) == {"at": [], "until": None, "tiers": {}}
 
 
 @pytest.mark.django_db

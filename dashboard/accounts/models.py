@@ -1,0 +1,42 @@
+"""Whose people somebody is.  Roles over the whole installation are groups (``permissions.ROLES``)."""
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from gateway.models import Tenant
+
+
+class Membership(models.Model):
+    """A person's part in one tenant.  They see that tenant and no other."""
+
+    class Role(models.TextChoices):
+        ADMIN = "tenant-admin", "Tenant admin"
+        VIEWER = "tenant-viewer", "Tenant viewer"
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="tenant_memberships"
+    )
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role, default=Role.VIEWER)
+
+    class Meta:
+        ordering = ["tenant__slug", "user__username"]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "tenant"], name="one_part_in_a_tenant"),
+            models.CheckConstraint(
+                condition=Q(role__in=["tenant-admin", "tenant-viewer"]), name="membership_role"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.tenant}: {self.role}"
+
+
+class OneTimePassword(models.Model):
+    """A password somebody else has seen: whoever signs in with it chooses their own first."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+
+    def __str__(self) -> str:
+        return f"of {self.user}"

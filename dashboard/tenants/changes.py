@@ -1,0 +1,164 @@
+"""Every change of a tenant, its people and its keys: the rows and the audit entry, in one transaction.
+
+A change that finds itself already done (a form sent twice) does nothing and records nothing.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import HttpRequest
+from msgspec import to_builtins
+
+from dashboard.accounts.models import Membership
+from dashboard.audit.log import changed, record
+from gateway import keys
+from gateway.core.policy import KeyRules
+from gateway.models import APIKey, Tenant
+
+Status = Literal["disabled", "active", "revoked"]
+VERBS: dict[Status, str] = {
+    "disabled": "key.disabled",
+    "active": "key.enabled",
+    "revoked": "key.revoked",
+}
+# From what a key may come to each status; a revoked key stays revoked.
+FROM: dict[Status, tuple[str, ...]] = {
+    "disabled": ("active",),
+    "active": ("disabled",),
+    "revoked": ("active", "disabled"),
+}
+
+
+@transaction.atomic
+def make_tenant(request: HttpRequest, slug: str, name: str) -> Tenant:
+    tenant = Tenant.objects.create(slug=slug, name=name)
+    after = {"name": name, "status": tenant.status}
+    _record(request, "tenant.created", f"tenant:{slug}", tenant, after=after)
+    return tenant
+
+
+@transaction.atomic
+def set_tenant_status(request: HttpRequest, tenant: Tenant, status: str, reason: str) -> bool:
+    before = tenant.status
+    moved = Tenant.objects.filter(pk=tenant.pk).exclude(status=status).update(status=status)
+    if moved:
+        verb = "tenant.suspended" if status == Tenant.Status.SUSPENDED else "tenant.resumed"
+        _record(
+            request,
+            verb,
+            f"tenant:{tenant.slug}",
+            tenant,
+            before={"status": before},
+            after={"status": status},
+            reason=reason,
+        )
+    return bool(moved)
+
+
+@transaction.atomic
+def issue_key(
+    request: HttpRequest,
+    tenant: Tenant,
+    *,
+    name: str,
+    service: str,
+    kind: keys.Kind,
+    rules: KeyRules,
+    expires_at: datetime | None,
+) -> tuple[APIKey, str]:
+    key, whole = APIKey.objects.issue(
+        tenant, name, kind=kind, rules=rules, expires_at=expires_at, service=service
+    )
+    _record(request, "key.issued", f"key:{key.id8}", tenant, after=_told_of_new(key))
+    return key, whole
+
+
+@transaction.atomic
+def rotate_key(
+    request: HttpRequest, key: APIKey, overlap: timedelta, name: str, at: datetime
+) -> tuple[APIKey, str]:
+    """The successor gets as long a term as its predecessor had."""
+    term = key.expires_at - key.created_at if key.expires_at else None
+    successor, whole = key.rotate(at, overlap, name, at + term if term else None)
+    _record(
+        request,
+        "key.rotated",
+        f"key:{key.id8}",
+        key.tenant,
+        after={"retires_at": at + overlap, "successor": successor.id8, "status": key.status},
+    )
+    _record(
+        request, "key.issued", f"key:{successor.id8}", key.tenant, after=_told_of_new(successor)
+    )
+    return successor, whole
+
+
+@transaction.atomic
+def edit_key(request: HttpRequest, key: APIKey, values: dict[str, Any]) -> None:
+    before = told_of(key)
+    for column, value in values.items():
+        setattr(key, column, to_builtins(value) if isinstance(value, KeyRules) else value)
+    old, new = changed(before, told_of(key))
+    if new:
+        key.save(update_fields=list(values))
+        _record(request, "key.edited", f"key:{key.id8}", key.tenant, before=old, after=new)
+
+
+@transaction.atomic
+def set_key_status(request: HttpRequest, key: APIKey, status: Status, reason: str) -> bool:
+    rows = APIKey.objects.filter(pk=key.pk, status__in=FROM[status])
+    moved = bool(rows.update(status=status))
+    if moved:
+        _record(
+            request,
+            VERBS[status],
+            f"key:{key.id8}",
+            key.tenant,
+            before={"status": key.status},
+            after={"status": status},
+            reason=reason,
+        )
+    return moved
+
+
+@transaction.atomic
+def set_member(request: HttpRequest, tenant: Tenant, person: User, role: str) -> None:
+    row = Membership.objects.filter(tenant=tenant, user=person).first()
+    before = row.role if row else None
+    if before != role:
+        Membership.objects.update_or_create(tenant=tenant, user=person, defaults={"role": role})
+        object, sides = _member(person), ({"role": before}, {"role": role})
+        _record(request, "member.set", object, tenant, before=sides[0], after=sides[1])
+
+
+@transaction.atomic
+def remove_member(request: HttpRequest, row: Membership) -> None:
+    _record(request, "member.removed", _member(row.user), row.tenant, before={"role": row.role})
+    row.delete()
+
+
+def told_of(key: APIKey) -> dict[str, Any]:
+    """What the trail says of a key.  Its digest is no part of it."""
+    return {
+        "name": key.name,
+        "service": key.service,
+        "kind": key.kind,
+        "expires_at": key.expires_at.isoformat(timespec="seconds") if key.expires_at else None,
+        **to_builtins(key.as_rules()),
+    }
+
+
+def _told_of_new(key: APIKey) -> dict[str, Any]:
+    """The same without what every key has unless somebody says otherwise."""
+    usual = {"service": "", "expires_at": None, **to_builtins(KeyRules())}
+    return {name: value for name, value in told_of(key).items() if usual.get(name, key) != value}
+
+
+def _member(person: User) -> str:
+    return f"person:{person.get_username()}"
+
+
+def _record(request: HttpRequest, verb: str, object: str, tenant: Tenant, **details: Any) -> None:
+    record(request.user, verb, object, tenant=tenant.slug, request=request, **details)

@@ -1,0 +1,11 @@
+from django.urls import path
+
+from dashboard.tenants import usage_views, views
+
+app_name = "tenants"
+urlpatterns = [
+    path("", views.page, name="page"),
+    path("new/", views.new, name="new"),
+    path("usage/", usage_views.of_all, name="usage"),
+    path("usage.csv", usage_views.of_all_csv, name="usage-csv"),
+]

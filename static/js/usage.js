@@ -1,0 +1,28 @@
+// The usage chart: what the server laid out, in the colours of the theme.
+
+import { coloured } from "./charts.js";
+
+const ROLES = ["text", "muted", "grid", "surface", "tier-0", "tier-1", "tier-2", "tier-3", "tier-4"];
+const plot = document.querySelector("[data-usage]");
+const source = document.querySelector("#usage-figure");
+const form = document.querySelector("[data-submit-on-change]");
+
+form?.addEventListener("change", () => form.requestSubmit());
+
+function palette() {
+  const style = getComputedStyle(document.documentElement);
+  return Object.fromEntries(ROLES.map((role) => [role, style.getPropertyValue(`--chart-${role}`).trim()]));
+}
+
+function draw() {
+  const figure = JSON.parse(source.textContent);
+  const colours = palette();
+  const data = figure.data.map((trace, i) => coloured(trace, figure.trace_roles[i], colours));
+  const layout = coloured(figure.layout, figure.roles, colours);
+  globalThis.Plotly.react(plot, data, layout, { displayModeBar: false, responsive: true });
+}
+
+if (plot && source) {
+  draw();
+  document.addEventListener("laneway:theme", draw);
+}

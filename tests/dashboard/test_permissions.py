@@ -1,0 +1,257 @@
+"""Who may open what: every address of the URLconf, tried by every role and signed out.
+
+A view that this table does not know fails: say who may open it (``OPEN_TO``), and how to reach it
+where its address has parts (``ARGUMENTS``).  A view must also carry its decision, by
+``dashboard.accounts.gate``.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from django.contrib import admin
+from django.core.cache import cache
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from gateway.core.policy import default_policy
+from gateway.core.snapshot import encode
+from gateway.models import APIKey, PolicyVersion
+from tests.support.frames import Traffic
+from tests.support.people import member, person
+
+pytestmark = pytest.mark.django_db
+
+ROLES = ("viewer", "on-call", "admin", "security")
+TENANT_ROLES = ("tenant-admin", "tenant-viewer")  # of the tenant that the address names
+OTHERS = ("stranger", "no role", "tenant-admin elsewhere")
+EVERYBODY = (*OTHERS, *ROLES, *TENANT_ROLES)
+
+ALL = set(EVERYBODY)
+WATCHERS = set(ROLES)
+WHOLE = {"admin", "security"}
+OWN = {"tenant-admin", "tenant-viewer"}
+MEMBERS = OWN | {"tenant-admin elsewhere"}
+KEYS = {"admin", "tenant-admin"}
+DRAFTERS = {"on-call", "admin"}
+
+# By the name of the address: who gets past the door.
+OPEN_TO: dict[str, set[str]] = {
+    "home": WATCHERS | MEMBERS,
+    "live:page": WATCHERS,
+    "live:figures": WATCHERS,
+    "live-api": WATCHERS,
+    "doctor": WATCHERS,
+    "accounts:login": ALL,
+    "accounts:logout": ALL,
+    "accounts:password": ALL - {"stranger"},
+    "audit:page": WHOLE | {"tenant-admin", "tenant-admin elsewhere"},
+    "audit:csv": WHOLE | {"tenant-admin", "tenant-admin elsewhere"},
+    "audit:jsonl": WHOLE | {"tenant-admin", "tenant-admin elsewhere"},
+    "policies:overview": WATCHERS,
+    "policies:status": WATCHERS,
+    "policies:compare": WATCHERS,
+    "policies:at": WATCHERS,
+    "policies:version": WATCHERS,
+    "policies:back": DRAFTERS,
+    "policies:undo": {"admin"},
+    "policies:sheet": DRAFTERS,
+    "policies:tenant": DRAFTERS,
+    "policies:review": DRAFTERS,
+    "policies:merge": DRAFTERS,
+    "policies:discard": DRAFTERS,
+    "tenants:page": WHOLE | MEMBERS,
+    "tenants:new": {"admin"},
+    "tenants:usage": WHOLE,
+    "tenants:usage-csv": WHOLE,
+    "tenant:page": WHOLE | OWN,
+    "tenant:suspend": {"admin"},
+    "tenant:resume": {"admin"},
+    "tenant:member-add": {"security", "tenant-admin"},
+    "tenant:member-remove": {"security", "tenant-admin"},
+    "tenant:usage": WHOLE | OWN,
+    "tenant:usage-csv": WHOLE | OWN,
+    "tenant:key-new": KEYS,
+    "tenant:key-edit": KEYS,
+    "tenant:key-rotate": KEYS,
+    "tenant:key-first": KEYS,
+    "tenant:key-change": KEYS,
+    "tenant:key-change revoke": KEYS | {"security"},
+}
+# Names with two kinds of addresses, written "name variant", and all parts of addresses.
+ARGUMENTS: dict[str, dict[str, str]] = {
+    "policies:version": {"number": "1"},
+    "policies:back": {"number": "1"},
+    "policies:sheet": {"section": "tiers"},
+    "tenant:member-remove": {"name": "nobody"},
+    "tenant:key-change": {"action": "disable"},
+    "tenant:key-change revoke": {"action": "revoke"},
+}
+# What an address asks for behind its question mark.
+QUERIES = {"policies:compare": "?a=1&b=1"}
+POSTED = {
+    "accounts:logout",
+    "policies:back",
+    "policies:discard",
+    "policies:merge",
+    "policies:undo",
+    "tenant:resume",
+    "tenant:member-add",
+    "tenant:member-remove",
+}
+OUTSIDE = ("admin",)  # Django's own: superusers only
+
+
+class Address(NamedTuple):
+    name: str
+    view: object
+    parts: frozenset[str]
+
+
+def addresses() -> Iterator[Address]:
+    yield from _walk(get_resolver(), ())
+
+
+def _walk(resolver: URLResolver, spaces: tuple[str, ...]) -> Iterator[Address]:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLPattern):
+            name = ":".join((*spaces, pattern.name or f"unnamed {pattern.pattern}"))
+            yield Address(name, pattern.callback, frozenset(_parts(resolver, pattern)))
+        elif pattern.namespace not in OUTSIDE:
+            inner = (pattern.namespace,) if pattern.namespace else ()
+            yield from _walk(pattern, (*spaces, *inner))
+
+
+def _parts(resolver: URLResolver, pattern: URLPattern) -> set[str]:
+    own = set(pattern.pattern.converters) | set(pattern.pattern.regex.groupindex)
+    return own | set(resolver.pattern.converters)
+
+
+KNOWN = {address.name: address for address in addresses()}
+
+
+def test_every_address_says_who_may_open_it():
+    unsaid = sorted(KNOWN.keys() - OPEN_TO.keys())
+
+    assert not unsaid, (
+        f"No decision is written down for {unsaid}: add them to OPEN_TO in {__file__}, "
+        "with the roles that may open them, and to ARGUMENTS what their addresses need."
+    )
+
+
+def test_no_decision_is_left_of_an_address_that_is_gone():
+    assert not {name.split(" ")[0] for name in OPEN_TO} - KNOWN.keys()
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_every_view_carries_its_decision(name):
+    decision = getattr(KNOWN[name].view, "decision", None)
+
+    assert decision, (
+        f"{name} decides nothing: put @open_to, @open_in_tenant or @open_to_all of "
+        "dashboard.accounts.gate on its view."
+    )
+    assert decision != "<lambda>"
+
+
+@pytest.fixture(autouse=True)
+def frame():
+    cache.set("laneway.live.frame", encode(Traffic().frame(1.0)).decode(), 60)
+    yield
+    cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def version(db):
+    PolicyVersion.objects.publish(default_policy(), "the first")
+
+
+@pytest.fixture
+def clients(acme, birch) -> dict[str, Client]:
+    """A browser for each role; ``tenant-…`` belong to acme, whose addresses are tried."""
+    people = {
+        **{role: person(role, role) for role in ROLES},
+        **{role: member(role, acme, role) for role in TENANT_ROLES},
+        "tenant-admin elsewhere": member("ben", birch),
+        "no role": person("stray"),
+    }
+    found = {"stranger": Client()}
+    for name, somebody in people.items():
+        found[name] = Client()
+        found[name].force_login(somebody)
+    return found
+
+
+@pytest.mark.parametrize("case", sorted(OPEN_TO))
+def test_an_address_opens_for_its_roles_and_for_nobody_else(case, clients, acme):
+    name = case.split(" ")[0]
+    if name not in KNOWN:
+        pytest.skip("another test says that it is gone")
+    key, _ = APIKey.objects.issue(acme, "prod")
+    given = {"slug": "acme", "id8": key.id8, **ARGUMENTS.get(case, {})}
+    needed = {part: value for part, value in given.items() if part in KNOWN[name].parts}
+    path = reverse(name, kwargs=needed) + QUERIES.get(name, "")
+
+    came_in = set()
+    for who in EVERYBODY:
+        browser = clients[who]
+        answer = browser.post(path) if name in POSTED else browser.get(path)
+        to_sign_in = answer.headers.get("Location", "").startswith("/accounts/login/?")
+        refused = answer.status_code in (401, 403, 404) or to_sign_in
+        if who == "stranger" and not refused:
+            own_way_out = answer.headers.get("Location") == "/accounts/login/"
+            refused = own_way_out and name == "accounts:password"
+        if not refused:
+            came_in.add(who)
+        assert answer.status_code < 500
+
+    assert came_in == OPEN_TO[case]
+
+
+def said(answer: HttpResponse) -> str:
+    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", answer.content.decode())
+
+
+@pytest.mark.parametrize("name", sorted(n for n in OPEN_TO if n.startswith("tenant:")))
+def test_a_tenant_is_not_there_for_the_people_of_another(name, clients, acme):
+    key, _ = APIKey.objects.issue(acme, "prod")
+    given = {"slug": "acme", "id8": key.id8, **ARGUMENTS.get(name, {})}
+    address = KNOWN[name.split(" ")[0]]
+    path = reverse(address.name, kwargs={p: v for p, v in given.items() if p in address.parts})
+    nowhere = path.replace("/acme/", "/nobody-has-this/")
+    ben = clients["tenant-admin elsewhere"]
+
+    for method in (ben.get, ben.post):
+        assert method(path).status_code == 404
+        assert said(method(path)) == said(method(nowhere))
+
+
+def test_nothing_changes_without_a_token_against_forged_forms(acme):
+    key, _ = APIKey.objects.issue(acme, "prod")
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(person("ada", "admin", "security"))
+
+    for name, address in KNOWN.items():
+        given = {"slug": "acme", "id8": key.id8, "action": "revoke", "name": "ada"}
+        if not address.parts <= given.keys():
+            continue
+        path = reverse(name, kwargs={part: given[part] for part in address.parts})
+        assert browser.post(path, {"reason": "forged"}).status_code in (403, 405), name
+
+    key.refresh_from_db()
+    assert key.status == "active"
+
+
+def test_the_break_glass_pages_are_for_superusers(client, db):
+    ada = person("ada", "admin", "security")
+    client.force_login(ada)
+    index = reverse("admin:index")
+
+    assert client.get(index).status_code == 302
+
+    ada.is_staff = ada.is_superuser = True
+    ada.save()
+    assert client.get(index).status_code == 200
+    assert admin.site.is_registered(APIKey)
