@@ -170,6 +170,9 @@ INSTALLED_APPS = [
     "django_htmx",
     "gateway",
     "dashboard.accounts",
+    "dashboard.audit",
+    "dashboard.tenants",
+    "dashboard.policies",
     "dashboard.live",
 ]
 MIDDLEWARE = [

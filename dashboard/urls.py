@@ -2,14 +2,20 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
 
+from dashboard.accounts.views import home
+from dashboard.live import doctor
 from dashboard.live.views import live_api
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="live:page"), name="home"),
+    path("", home, name="home"),
     path("live/", include("dashboard.live.urls")),
+    path("doctor/", doctor.page, name="doctor"),
     path("accounts/", include("dashboard.accounts.urls")),
+    path("tenants/", include("dashboard.tenants.urls")),
+    path("tenant/<slug:slug>/", include("dashboard.tenants.tenant_urls")),
+    path("policy/", include("dashboard.policies.urls")),
+    path("audit/", include("dashboard.audit.urls")),
     path("api/v1/live", live_api, name="live-api"),
     path("_admin/", admin.site.urls),
 ]

@@ -87,7 +87,7 @@ def _line(tier: Tier, value: float, words: Callable[[float], str]) -> dict[str, 
     return {
         "name": tier.name,
         "type": "line",
-        "layer": "below",
+        "layer": "between",  # over the grid, under the lines
         "xref": "paper",
         "x0": 0,
         "x1": 1,

@@ -33,7 +33,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
     checked_at = 0.0
 
     async def connect(self) -> None:
-        refused = _refusal(self.scope["user"])
+        refused = await _refusal(self.scope["user"])
         if refused:
             # Accepted first: a page can read a close code, but not a handshake that failed.
             await self.accept()
@@ -61,7 +61,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         now = _now()
         if now - self.checked_at > RECHECK_S:
             self.checked_at = now
-            refused = _refusal(await person_now(self.scope["session"].session_key))
+            refused = await _refusal(await person_now(self.scope["session"].session_key))
             if refused:
                 await self.close(code=refused)
                 return
@@ -81,6 +81,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await self.send(text_data=json.dumps(past, separators=(",", ":")))
 
 
+@database_sync_to_async
 def _refusal(person: Any) -> int:
     if not person.is_authenticated:
         return SIGNED_OUT

@@ -74,6 +74,7 @@ def columns(readings: Iterable[Reading]) -> dict[str, Any]:
     tiers = {tier for point in points if point for tier in point}
     return {
         "at": at,
+        "until": last,  # the last reading itself: where a page goes on, to tell a gap from none
         "tiers": {tier: _series(points, tier) for tier in sorted(tiers)},
     }
 

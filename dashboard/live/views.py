@@ -3,13 +3,13 @@
 from functools import lru_cache
 from typing import Any
 
-from django.contrib.auth.decorators import login_required
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from dashboard.accounts.gate import open_to, open_to_all
 from dashboard.accounts.keys import admin_key
 from dashboard.accounts.permissions import may_watch
 from dashboard.live import charts
@@ -20,7 +20,7 @@ from gateway.models import PolicyVersion
 FRAME_KEY = "laneway.live.frame"  # the gateway's ticker puts each frame there, for 5 s
 
 
-@login_required
+@open_to(may_watch)
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     version = PolicyVersion.objects.newest()
@@ -34,7 +34,7 @@ def page(request: HttpRequest) -> HttpResponse:
     return render(request, "live/live.html", context)
 
 
-@login_required
+@open_to(may_watch)
 @require_safe
 def figures(request: HttpRequest) -> HttpResponse:
     """The charts of the newest policy: an open page asks when a frame names another version."""
@@ -50,12 +50,17 @@ def _figures(number: int) -> dict[str, Any]:
     return {"policy_version": number, "charts": charts.figures(policy)}
 
 
+@open_to_all  # it takes admin keys as well, so it decides itself
 @require_safe
 def live_api(request: HttpRequest) -> HttpResponse:
     """The newest frame as JSON, for a signed-in person or an admin key."""
     try:
         if not may_watch(request.user):
-            admin_key(request.headers.get("Authorization", ""), timezone.now())
+            admin_key(
+                request.headers.get("Authorization", ""),
+                timezone.now(),
+                request.META.get("REMOTE_ADDR", ""),
+            )
         frame = cache.get(FRAME_KEY)
         if frame is None:
             raise _silent()

@@ -1,0 +1,88 @@
+"""What somebody is still working on.  What is published lives in ``gateway.models``."""
+
+from collections.abc import Collection
+from typing import Any, Self
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import IntegrityError, models, transaction
+from django.db.models.functions import Now
+
+from dashboard.policies.fields import Document, filled
+from dashboard.policies.fields import document as as_document
+from gateway.core.policy import default_policy
+from gateway.models import PolicyVersion
+
+
+class StaleDraft(Exception):
+    """The draft was saved from elsewhere since this page was made."""
+
+
+def in_force() -> tuple[int, Document]:
+    """Number and document of the newest version; 0 and the defaults before the first."""
+    newest = PolicyVersion.objects.newest()
+    return (
+        (newest.number, as_document(newest.as_policy()))
+        if newest
+        else (0, as_document(default_policy()))
+    )
+
+
+def document_of(number: int) -> Document:
+    version = PolicyVersion.objects.filter(number=number).first()
+    return as_document(version.as_policy() if version else default_policy())
+
+
+class Drafts(models.QuerySet["Draft"]):
+    def of(self, person: User) -> "Draft":
+        """The person's draft; without one, an unsaved copy of what is in force."""
+        kept = self.filter(person=person).first()
+        if kept:
+            return kept
+        number, document = in_force()
+        return self.model(person=person, base=number, document=document)
+
+
+class Draft(models.Model):
+    """One person's edited policy.  ``edit`` counts its saves: the lock of two open pages."""
+
+    person = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="draft")
+    document = models.JSONField()  # as ``fields.Document``; may not be publishable yet
+    base = models.PositiveIntegerField()  # the number of the version it began from
+    edit = models.PositiveIntegerField(default=0)
+    saved_at = models.DateTimeField(auto_now_add=True)
+
+    objects = Drafts.as_manager()
+
+    class Meta:
+        ordering = ["-saved_at"]
+
+    def __str__(self) -> str:
+        return f"{self.person}'s draft on v{self.base}"
+
+    @classmethod
+    def from_db(
+        cls, db: str | None, field_names: Collection[str], values: Collection[Any], **more: Any
+    ) -> Self:
+        draft = super().from_db(db, field_names, values, **more)
+        draft.document = filled(draft.document)
+        return draft
+
+    def write(self, document: Document, edit: int, base: int | None = None) -> None:
+        """Save ``document``, if the draft is still at its ``edit``-th save.
+
+        Raises:
+            StaleDraft: it is not; nothing was written.
+        """
+        base = self.base if base is None else base
+        rows = Draft.objects.filter(person=self.person, edit=edit)
+        if edit:
+            if not rows.update(document=document, base=base, edit=edit + 1, saved_at=Now()):
+                raise StaleDraft
+        else:
+            try:
+                with transaction.atomic():
+                    Draft.objects.create(person=self.person, document=document, base=base, edit=1)
+            except IntegrityError:
+                raise StaleDraft from None
+        self.document, self.base, self.edit = document, base, edit + 1

@@ -1,0 +1,130 @@
+"""The only writers of a version from the site: publish a draft, roll back to an old version."""
+
+from datetime import datetime, timedelta
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.http import HttpRequest
+
+from dashboard.audit.log import record
+from dashboard.policies.diff import keyed, sentences, unkeyed
+from dashboard.policies.edit import clean
+from dashboard.policies.fields import document as as_document
+from dashboard.policies.models import Draft, StaleDraft, document_of
+from gateway.core.policy import Policy, default_policy, load
+from gateway.models import PolicyVersion, Revision
+
+UNDO_WITHIN_S = 10
+GRACE_S = 2  # a click that left in time
+LONGEST_MESSAGE = 500
+
+
+class BaseMoved(Exception):
+    """Another version was published since; ``newest`` is its number."""
+
+    def __init__(self, newest: int) -> None:
+        super().__init__(f"v{newest} was published meanwhile.")
+        self.newest = newest
+
+
+@transaction.atomic
+def publish(
+    draft: Draft, edit: int, message: str, author: User, request: HttpRequest | None = None
+) -> PolicyVersion:
+    """Put the draft in force as it was at its ``edit``-th save, and let go of it.
+
+    Raises:
+        BaseMoved: it began from a version that is no longer the newest.
+        StaleDraft: it was saved again since.
+        ValueError: it is no policy.
+    """
+    before = _hold(draft.base)
+    gone, _ = Draft.objects.filter(pk=draft.pk, edit=edit).delete()
+    if not gone:
+        raise StaleDraft
+    policy = load(unkeyed(keyed(clean(draft.document))))
+    version = PolicyVersion.objects.publish(policy, message[:LONGEST_MESSAGE], author)
+    _recorded("policy.published", version, before, message, author, request)
+    return version
+
+
+@transaction.atomic
+def publish_file(policy: Policy, newest: int, message: str) -> PolicyVersion:
+    """Put a file's policy in force, as the version after ``newest``.
+
+    Raises:
+        BaseMoved: ``newest`` no longer is the newest.
+    """
+    before = _hold(newest)
+    version = PolicyVersion.objects.publish(policy, message[:LONGEST_MESSAGE])
+    _recorded("policy.published", version, before, message, "manage.py policy", None)
+    return version
+
+
+@transaction.atomic
+def roll_back(
+    to: PolicyVersion, newest: int, reason: str, author: User, request: HttpRequest | None = None
+) -> PolicyVersion:
+    """Publish the document of ``to`` again, as the version after ``newest``.
+
+    Raises:
+        BaseMoved: ``newest`` no longer is the newest.
+    """
+    before = _hold(newest)
+    message = f"Back to v{to.number}: {reason}"[:LONGEST_MESSAGE]
+    version = PolicyVersion.objects.publish(to.as_policy(), message, author)
+    _recorded("policy.rolled_back", version, before, message, author, request)
+    return version
+
+
+def undoable(version: PolicyVersion | None, person: User, at: datetime, grace_s: float = 0) -> bool:
+    """Whether ``person`` published this as the newest version within the last seconds."""
+    return (
+        version is not None
+        and version.number > 1
+        and version.author_id == person.pk
+        and at - version.published_at <= timedelta(seconds=UNDO_WITHIN_S + grace_s)
+    )
+
+
+@transaction.atomic
+def undo(version: PolicyVersion, person: User, request: HttpRequest | None = None) -> PolicyVersion:
+    """Take a version back and keep its edits as the person's draft.
+
+    Raises:
+        BaseMoved: another one was published since.
+    """
+    before = PolicyVersion.objects.get(number=version.number - 1)
+    back = roll_back(before, version.number, "undone.", person, request)
+    if not Draft.objects.filter(person=person).exists():
+        Draft(person=person, base=back.number).write(document_of(version.number), 0)
+    return back
+
+
+def _hold(expected: int) -> PolicyVersion | None:
+    """Make publishers take turns until this transaction ends, then look what is newest."""
+    Revision.move()
+    newest = PolicyVersion.objects.newest()
+    if (newest.number if newest else 0) != expected:
+        raise BaseMoved(newest.number if newest else 0)
+    return newest
+
+
+def _recorded(
+    verb: str,
+    version: PolicyVersion,
+    before: PolicyVersion | None,
+    message: str,
+    by: User | str,
+    request: HttpRequest | None,
+) -> None:
+    old = as_document(before.as_policy()) if before else as_document(default_policy())
+    record(
+        by,
+        verb,
+        f"policy:v{version.number}",
+        before={"version": before.number if before else 0},
+        after={"version": version.number, "changes": sentences(old, version.document)},
+        reason=message,
+        request=request,
+    )

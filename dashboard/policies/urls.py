@@ -1,0 +1,19 @@
+from django.urls import path
+
+from dashboard.policies import editing, reviewing, views
+
+app_name = "policies"
+urlpatterns = [
+    path("", views.overview, name="overview"),
+    path("status/", views.status, name="status"),
+    path("undo/", views.undo, name="undo"),
+    path("at/", views.at, name="at"),
+    path("compare/", views.compare, name="compare"),
+    path("versions/<int:number>/", views.version, name="version"),
+    path("versions/<int:number>/back/", views.back, name="back"),
+    path("draft/review/", reviewing.review, name="review"),
+    path("draft/merge/", reviewing.merge, name="merge"),
+    path("draft/discard/", editing.discard, name="discard"),
+    path("draft/tenants/<slug:slug>/", editing.sheet, {"section": "tenants"}, name="tenant"),
+    path("draft/<slug:section>/", editing.sheet, name="sheet"),
+]

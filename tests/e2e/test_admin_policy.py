@@ -1,0 +1,247 @@
+"""An admin's way in a real browser, with a gateway that runs: edit, look, publish, live, back."""
+
+import re
+import shutil
+
+import httpx
+import pytest
+
+from tests.support.started import outside, started
+
+playwright_sync = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+COLLECT = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
+"""
+
+
+@pytest.fixture(scope="module")
+def laneway(tmp_path_factory):
+    with started(outside(tmp_path_factory.mktemp("home"))) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright_sync.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser, laneway):
+    page = browser.new_page()
+    page.goto(f"{laneway.address}/accounts/login/")
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password", exact=True).fill(laneway.password)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/live/")
+    state = page.context.storage_state()
+    page.context.close()
+    return state
+
+
+@pytest.fixture
+def visit(browser, laneway, signed_in):
+    """Open pages as the admin; afterwards no policy of content was broken and no script failed."""
+    contexts, errors = [], []
+
+    def open_page(path, **options):
+        context = browser.new_context(storage_state=signed_in, **options)
+        contexts.append(context)
+        context.add_init_script(COLLECT)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(laneway.address + path)
+        return page
+
+    yield open_page
+    violations = [
+        violation
+        for context in contexts
+        for page in context.pages
+        for violation in (page.evaluate("window.violations || []"))
+    ]
+    for context in contexts:
+        context.close()
+    assert (violations, errors) == ([], [])
+
+
+@pytest.fixture
+def draft(visit):
+    """The tiers of a fresh draft."""
+
+    def open_draft(**options):
+        page = visit("/policy/draft/tiers/", **options)
+        discard = page.get_by_role("button", name="Discard draft")
+        if discard.is_enabled():
+            discard.click()
+            page.wait_for_url("**/policy/")
+            page.goto(page.url + "draft/tiers/")
+        return page
+
+    return open_draft
+
+
+def names(page):
+    return page.locator(".cell-name input").evaluate_all("all => all.map((one) => one.value)")
+
+
+def ask(laneway, task):
+    answer = httpx.post(
+        f"{laneway.address}/v1/chat/completions",
+        headers={"Authorization": f"Bearer {laneway.key}", "X-Task-Type": task},
+        json={
+            "model": laneway.model,
+            "max_tokens": 2,
+            "messages": [{"role": "user", "content": "hi"}],
+            "metadata": {"task_type": task},
+        },
+        timeout=30,
+    )
+    return answer.headers["x-laneway-tier"], answer.headers.get("x-laneway-policy-version")
+
+
+def test_edit_look_publish_live_and_back(visit, draft, laneway):
+    page = draft()
+    page.get_by_label("batch: max waiting", exact=True).fill("1.5k")
+    page.locator("#saved", has_text="1 change · saved").wait_for()
+    page.get_by_role("link", name="Task types").click()
+    page.locator("#task_types-3-tier").select_option("batch")
+    page.locator("#saved", has_text="2 changes").wait_for()
+    page.get_by_role("button", name="Review and publish").click()
+    page.wait_for_url("**/draft/review/")
+
+    changes = page.locator(".changes").first.inner_text()
+    assert "batch: max waiting 2k → 1.5k" in changes
+    assert "translate: standard (0) → batch (\N{MINUS SIGN}5)" in changes
+    page.get_by_text("As YAML").click()
+    assert page.locator('.lines [data-kind="+"]', has_text="translate: batch").is_visible()
+    assert ask(laneway, "translate")[0] == "standard"
+
+    page.get_by_role("button", name="Publish v2").click()
+    assert page.get_by_label("Why?").evaluate("field => field.validity.valid") is False
+    page.get_by_label("Why?").fill("summaries first")
+    page.get_by_role("button", name="Publish v2").click()
+    page.wait_for_url("**/policy/")
+    page.locator("#status", has_text=re.compile(r"v2\s+live on 1/1 gateway")).wait_for(timeout=5000)
+    assert ask(laneway, "translate")[0] == "batch"
+
+    page.get_by_role("link", name="v1", exact=True).click()
+    page.get_by_label("Why?").fill("too slow for translators")
+    page.get_by_role("button", name="Roll back to v1").click()
+    page.wait_for_url("**/policy/")
+    page.locator("#status", has_text=re.compile(r"v3\s+live on 1/1 gateway")).wait_for(timeout=5000)
+    assert ask(laneway, "translate")[0] == "standard"
+    assert page.get_by_text("Back to v1: too slow for translators").first.is_visible()
+
+
+def test_undo_gives_the_draft_back(visit, draft):
+    page = draft()
+    page.get_by_label("batch: max waiting", exact=True).fill("1.2k")
+    page.locator("#saved", has_text="1 change").wait_for()
+    page.get_by_role("button", name="Review and publish").click()
+    page.get_by_label("Why?").fill("a slip")
+    page.get_by_role("button", name="Publish").click()
+
+    page.get_by_role("button", name="Undo").click()
+
+    page.get_by_role("link", name="Go on with my draft (1 change)").wait_for()
+    assert page.get_by_text(re.compile(r"Back to v\d+: undone")).first.is_visible()
+
+
+def test_a_tier_is_moved_by_keyboard_and_keeps_the_focus(draft):
+    page = draft()
+    earlier = page.get_by_role("button", name="Run background earlier")
+    earlier.focus()
+
+    page.keyboard.press("Enter")
+    page.locator("#saved", has_text="saved").wait_for()
+    page.keyboard.press("Enter")
+    for _ in range(50):
+        if names(page)[2] == "background":
+            break
+        page.wait_for_timeout(100)
+
+    assert names(page) == ["realtime", "critical", "background", "standard", "batch"]
+    assert page.get_by_label("background: priority").input_value() == "4"
+    assert earlier.evaluate("button => button === document.activeElement")
+
+
+def test_a_tier_is_dragged_to_another_place(draft):
+    page = draft()
+    grip = page.locator('[data-row="4"] [data-grip]').bounding_box()
+    top = page.locator('[data-row="2"]').bounding_box()
+
+    page.mouse.move(grip["x"] + 5, grip["y"] + 8)
+    page.mouse.down()
+    page.mouse.move(grip["x"] + 5, top["y"] + 4, steps=8)
+    page.mouse.up()
+    page.locator("#saved", has_text="saved").wait_for()
+
+    assert names(page) == ["realtime", "critical", "background", "standard", "batch"]
+
+
+def test_a_mistake_is_told_as_one_types_and_the_link_leads_to_the_field(draft):
+    page = draft()
+    field = page.get_by_label("batch: max wait", exact=True)
+    field.fill("soon")
+
+    page.locator("#problems", has_text="1 thing to put right").wait_for()
+    page.locator("#tiers-3-max_wait_s[aria-invalid=true]").wait_for()
+    assert page.locator("#note-tiers-3-max_wait_s").inner_text().startswith("Write a time")
+    page.locator("#problems a").click()
+    assert page.url.endswith("#tiers-3-max_wait_s")
+    field.fill("600s")
+    page.locator("#note-tiers-3-max_wait_s", has_text="= 10m").wait_for()
+    page.locator("#tiers-3-max_wait_s:not([aria-invalid])").wait_for()
+
+
+def test_a_second_window_does_not_overwrite_the_first(visit, draft):
+    first = draft()
+    second = visit("/policy/draft/tiers/")
+    first.get_by_label("batch: max waiting", exact=True).fill("1.1k")
+    first.locator("#saved", has_text="saved").wait_for()
+
+    second.get_by_label("batch: max waiting", exact=True).fill("1.3k")
+    second.get_by_role("button", name="Show both").click()
+
+    second.get_by_text("This draft was changed in another window").first.wait_for()
+    assert "batch: max waiting 1.3k, saved is 1.1k" in second.locator("#stale").inner_text()
+
+
+def test_all_of_it_works_without_a_script(draft):
+    page = draft(java_script_enabled=False)
+    page.get_by_role("button", name="Run background earlier").click()
+    page.get_by_label("batch: max waiting", exact=True).fill("1.4k")
+    page.locator("[data-plain]").click()
+    page.get_by_role("button", name="Review and publish").click()
+
+    text = page.locator(".changes").first.inner_text()
+    assert "batch: max waiting 2k → 1.4k" in text
+    assert "background: priority" in text
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("path", ["", "draft/tiers/", "draft/tasks/", "draft/pool/", "versions/1/"])
+def test_nothing_is_wider_than_the_screen(visit, width, path):
+    page = visit(f"/policy/{path}", viewport={"width": width, "height": 740})
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
