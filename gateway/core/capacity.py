@@ -28,7 +28,11 @@ STORED_FOR_S = 86_400.0
 BLIND_AFTER_MS = 30_000  # without metrics: from here on only a proven limit is trusted
 PROVEN_AFTER_MS = 60_000
 DRIFT_POLLS = 3
-PACE_START, PACE_LEAST, PACE_MOST = 20_000.0, 1_000.0, 200_000.0  # prompt tokens per second
+PACE_START, PACE_LEAST, PACE_MOST = 20_000.0, 10_000.0, 45_000.0  # prompt tokens per second
+# An engine step under pace is short below the first, too long above the second: an urgent first
+# token takes about two.  An engine whose unloaded step is longer gets two and three of those.
+SHORT_STEP_S, LONG_STEP_S = 0.04, 0.07
+PACED_RAMP = 1.12  # by how much M grows a poll while pace, not M, is what limits
 PACE_BURST_TOKENS = 8_192  # vLLM's default max_num_batched_tokens
 URGENT_DECAY_S = 10.0
 
@@ -68,6 +72,8 @@ class Law(Struct, frozen=True, kw_only=True):
     idle: int = 0  # polls in a row in which the engine's queue was near empty
     completions_per_s: float = 0.0
     step_s: float = 0.02  # one engine step: the mean inter-token latency
+    fresh_step_s: float = 0.0  # the same since the last poll alone; 0: no token came
+    quiet_step_s: float = 1.0  # the shortest of those, slowly forgotten
     refill_s: float = 0.02
     pace_tokens_per_s: float = PACE_START
     last: Scrape | None = None
@@ -178,14 +184,18 @@ def _without_metrics(law: Law, seen: Seen, now_ms: int) -> Law:
 
 def _measure(law: Law, scrape: Scrape, seen: Seen, now_ms: int) -> Law:
     """Bring the rates, the refill delay and the count of slots up to date; M stays."""
-    rate, step_s = law.completions_per_s, law.step_s
+    rate, step_s, fresh_step_s, quiet_step_s = (
+        law.completions_per_s, law.step_s, 0.0, law.quiet_step_s
+    )  # fmt: skip
     if law.last is not None and not _restarted(law.last, scrape):
         completed = scrape.completions_total - law.last.completions_total
         fresh = completed / _elapsed_s(law, now_ms)
         rate = 0.7 * rate + 0.3 * fresh if rate else fresh
         tokens = scrape.itl_count - law.last.itl_count
         if tokens:
-            step_s = 0.7 * step_s + 0.3 * (scrape.itl_sum_s - law.last.itl_sum_s) / tokens
+            fresh_step_s = (scrape.itl_sum_s - law.last.itl_sum_s) / tokens
+            step_s = 0.7 * step_s + 0.3 * fresh_step_s
+            quiet_step_s = min(1.002 * quiet_step_s, fresh_step_s)
     refill_s = law.refill_s if seen.refill_s is None else seen.refill_s
 
     # λ·d of ours are on the way to the engine in good order, so they are no disagreement.
@@ -196,6 +206,8 @@ def _measure(law: Law, scrape: Scrape, seen: Seen, now_ms: int) -> Law:
         law,
         completions_per_s=rate,
         step_s=step_s,
+        fresh_step_s=fresh_step_s,
+        quiet_step_s=quiet_step_s,
         refill_s=refill_s,
         last=scrape,
         last_at_ms=now_ms,
@@ -214,6 +226,8 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
     of rest at once.  A queue no longer than what was sent since the last poll may be a burst on its
     way in, and landing on that would throw M to the floor (modelled: 24-40 s to climb back), so it
     has until the next poll to drain.  Without ``blocked`` a poll says nothing, for M did not bind.
+    What arrives while a step runs waits for its end and is no queue: λ times a step is subtracted,
+    else M rests where the engine is half empty (measured: 94 % of direct goodput on short requests).
     """
     known = before.last is not None and not _restarted(before.last, scrape)
     elapsed_s = _elapsed_s(before, now_ms)
@@ -222,13 +236,14 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
         preempted = scrape.preemptions_total - before.last.preemptions_total
         queued = (scrape.queue_time_sum_s - before.last.queue_time_sum_s) / elapsed_s
     level, target, waiting = law.level, law.target_waiting, scrape.waiting
+    sent = seen.in_flight - before.in_flight
 
     if preempted:
         level = max(1.0, min(level, seen.in_flight) - min(preempted, 0.05 * level))
         hold = max(4, ceil(2 / elapsed_s))
         return replace(law, level=level, hold=hold, ramping=False)
     if waiting > 2 * target + 4:
-        if waiting <= seen.in_flight - before.in_flight and elapsed_s < 1:
+        if waiting <= sent and elapsed_s < 1:
             return law
         level = max(1.0, seen.in_flight - (waiting - target))
         return replace(law, level=level, hold=2, ramping=False)
@@ -240,19 +255,35 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
     if law.hold:
         return replace(law, hold=law.hold - 1)
 
+    if law.ramping and scrape.kv_usage < 0.7:
+        return _ramp(law, scrape, sent, paced=seen.paced)
+
     # By Little the growth of summed queue time per second is the mean number waiting.
-    typical = (queued + waiting) / 2
+    typical = max(0.0, (queued + waiting) / 2 - law.completions_per_s * law.step_s)
     if typical >= target / 4:
         correction = max(-0.10 * level, min(0.05 * level, 0.5 * (target - typical)))
         return replace(law, level=level + correction, idle=0, ramping=False)
     idle = law.idle + 1
-    if law.ramping and scrape.kv_usage < 0.7:
-        level *= 2
-    elif idle >= 4 and scrape.kv_usage < 0.6:
+    if idle >= 4 and scrape.kv_usage < 0.8:
         level += max(1.0, 0.08 * level)
     elif scrape.kv_usage < 0.93:
         level += max(1.0, 0.01 * level)
     return replace(law, level=level, idle=idle)
+
+
+def _ramp(law: Law, scrape: Scrape, sent: int, *, paced: bool) -> Law:
+    """Double M each poll until a queue lasts that was not ``sent`` since the last one.
+
+    One poll that met a burst on its way in used to end the ramp at 8 slots: 60 % of goodput for
+    half a minute.  Under pace M grows gently, for N follows it slowly and the engine's queue shows
+    a poll late: doubling past the engine's slots put 90 requests into its queue (measured), and
+    urgent ones found none free for 1.3 s.
+    """
+    if scrape.waiting > max(law.target_waiting, sent):
+        return replace(law, ramping=False, idle=0)
+    if scrape.waiting > law.target_waiting / 2:
+        return law
+    return replace(law, level=law.level * (PACED_RAMP if paced else 2))
 
 
 def _pace(
@@ -260,18 +291,22 @@ def _pace(
 ) -> Law:
     """Set the rate at which low work may grow, in prompt tokens per second.
 
-    Until prefill has been measured the rate follows the engine's queue, and only on polls in which
-    it bound: an empty queue under a rate that held nobody back says nothing about the rate.  A
-    quarter more each half second, however often it is polled: a quarter each 0.25 s overtakes the
-    engine's prefill before its queue shows it, and 4,000-token prompts pay with a slow start.
+    Until prefill has been measured the rate follows the length of the engine's steps, and only on
+    polls in which it bound: short steps under a rate that held nobody back say nothing about the
+    rate.  The engine's queue is no measure: it stays empty while a step takes a whole budget of
+    prompt tokens, and by then the rate had tripled and steps took 0.13 s (measured).
     """
     rate = law.pace_tokens_per_s
     if prefill_s_per_token:
         rate = 0.7 / prefill_s_per_token  # 0.7: the engine's steps keep room for decoding
-    elif seen.paced and scrape.waiting == 0:
+    elif seen.paced and law.fresh_step_s > max(LONG_STEP_S, 3 * law.quiet_step_s):
+        rate *= 0.85
+    elif (
+        seen.paced
+        and scrape.waiting == 0
+        and law.fresh_step_s < max(SHORT_STEP_S, 2 * law.quiet_step_s)
+    ):
         rate *= 1.25 ** min(1.0, elapsed_s / 0.5)
-    elif seen.paced and scrape.waiting > 2 * law.target_waiting + 4:
-        rate *= 0.7
     return replace(law, pace_tokens_per_s=max(PACE_LEAST, min(rate, PACE_MOST)))
 
 

@@ -19,7 +19,8 @@ from gateway.scrape import read_figures
 from gateway.selfreport import PATH, SelfReport, read_server_info
 
 TIMEOUT_S = 3.0
-PROBE_TIMEOUT_S = 20.0
+INFO_TIMEOUT_S = 10.0  # the first /server_info of a server looks its machine over
+PROBE_TIMEOUT_S = 10.0
 MOST_URGENT = 10
 
 
@@ -69,14 +70,16 @@ async def _version(http: httpx.AsyncClient, url: str) -> str:
 
 
 async def _report(http: httpx.AsyncClient, url: str) -> SelfReport | None:
-    told = await _json(http, f"{url}{PATH}")
+    told = await _json(http, f"{url}{PATH}", INFO_TIMEOUT_S)
     return read_server_info(told) if told and "vllm_config" in told else None
 
 
-async def _json(http: httpx.AsyncClient, url: str) -> dict[str, Any] | None:
+async def _json(
+    http: httpx.AsyncClient, url: str, timeout_s: float = TIMEOUT_S
+) -> dict[str, Any] | None:
     """The object at ``url``; None for anything else, as other servers have other paths."""
     try:
-        told = (await http.get(url)).raise_for_status().json()
+        told = (await http.get(url, timeout=timeout_s)).raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return None
     return told if isinstance(told, dict) else None

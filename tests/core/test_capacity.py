@@ -145,9 +145,9 @@ def test_polls_on_hold_are_let_pass():
     [
         (0.69, True, 0, 200),
         (0.70, True, 0, 101),
-        (0.59, False, 3, 108),
-        (0.59, False, 2, 101),
-        (0.60, False, 9, 101),
+        (0.79, False, 3, 108),
+        (0.79, False, 2, 101),
+        (0.80, False, 9, 101),
         (0.93, True, 9, 100),
     ],
     ids=["ramp", "ramp, memory", "idle", "idle too shortly", "idle, memory", "no memory left"],
@@ -161,24 +161,24 @@ def test_an_empty_queue_raises_the_limit_as_memory_allows(kv_usage, ramping, idl
 @pytest.mark.parametrize(
     ("waiting", "queued_s", "rate", "change"),
     [
-        (3, 0, 20, 0.5 * (2.084 - 1.5)),
+        (3, 0, 20, 0.5 * (2.084 - (1.5 - 20 * 0.02))),
         (0, 0.3, 0, 0.5 * (1 - 0.3)),
         (10, 60, 50, -10),
-        (1, 0.5, 800, 0),
+        (1, 0.5, 800, None),
     ],
     ids=["a little under target", "a third of the target", "far above", "nearly empty"],
 )
 def test_near_the_target_queue_the_limit_is_corrected_gently(waiting, queued_s, rate, change):
-    law = settled(completions_per_s=rate, ramping=True, idle=2)
+    law = settled(completions_per_s=rate, idle=2)
     counters = {"completions_total": rate / 2, "queue_time_sum_s": queued_s}
 
     after = poll(law, QUIET._replace(waiting=waiting, **counters))
 
-    if change:
-        assert after.level == pytest.approx(100 + change, abs=0.01)
-        assert (after.ramping, after.idle) == (False, 0)
+    if change is None:
+        assert after.idle == 3
     else:
-        assert (after.ramping, after.idle) == (True, 3)
+        assert after.level == pytest.approx(100 + change, abs=0.01)
+        assert after.idle == 0
 
 
 def test_the_limit_and_the_held_back_slots_stay_under_the_cap():
@@ -391,30 +391,67 @@ def test_requests_on_their_way_to_the_engine_are_no_drift():
 
 
 @pytest.mark.parametrize(
-    ("waiting", "paced", "now_ms", "rate"),
+    ("step_s", "waiting", "paced", "now_ms", "rate"),
     [
-        (0, True, 500, 25_000),
-        (0, True, 250, 22_360),
-        (0, True, 4000, 25_000),
-        (0, False, 500, 20_000),
-        (3, True, 500, 20_000),
-        (50, True, 500, 14_000),
-        (50, False, 500, 20_000),
+        (0.02, 0, True, 500, 25_000),
+        (0.02, 0, True, 250, 22_360),
+        (0.02, 0, True, 4000, 25_000),
+        (0.02, 0, False, 500, 20_000),
+        (0.02, 3, True, 500, 20_000),
+        (0.05, 0, True, 500, 20_000),
+        (0.10, 0, True, 500, 17_000),
+        (0.10, 0, False, 500, 20_000),
     ],
     ids=[
-        "room",
-        "room, quick poll",
-        "room, slow poll",
-        "did not bind",
-        "some wait",
-        "many wait",
-        "many wait, unpaced",
+        "short steps",
+        "short steps, quick poll",
+        "short steps, slow poll",
+        "short steps, did not bind",
+        "short steps, some wait",
+        "neither short nor long",
+        "long steps",
+        "long steps, did not bind",
     ],
 )
-def test_the_pace_follows_the_engines_queue_where_it_binds(waiting, paced, now_ms, rate):
-    after = poll(settled(), QUIET._replace(waiting=waiting), now_ms=now_ms, paced=paced)
+def test_the_pace_follows_the_length_of_steps_where_it_binds(step_s, waiting, paced, now_ms, rate):
+    shown = QUIET._replace(waiting=waiting, itl_sum_s=100 * step_s, itl_count=100)
+
+    after = poll(settled(quiet_step_s=0.02), shown, now_ms=now_ms, paced=paced)
 
     assert after.pace_tokens_per_s == pytest.approx(rate, rel=1e-3)
+
+
+def test_an_engine_that_is_slow_by_nature_is_not_paced_for_it():
+    shown = QUIET._replace(itl_sum_s=100 * 0.1, itl_count=100)
+
+    after = poll(settled(quiet_step_s=0.09), shown, paced=True)
+
+    assert after.pace_tokens_per_s > 20_000
+
+
+@pytest.mark.parametrize(
+    ("waiting", "in_flight", "paced", "level", "ramping"),
+    [
+        (0, 100, False, 200, True),
+        (0, 100, True, 112, True),
+        (1, 100, False, 100, True),
+        (4, 105, False, 100, True),
+        (4, 100, False, 100, False),
+    ],
+    ids=[
+        "doubles",
+        "gently under pace",
+        "a few wait",
+        "a burst on its way in",
+        "a queue that lasts",
+    ],
+)
+def test_the_ramp_ends_with_a_queue_that_lasts(waiting, in_flight, paced, level, ramping):
+    law = settled(ramping=True)
+
+    after = poll(law, QUIET._replace(waiting=waiting), in_flight=in_flight, paced=paced)
+
+    assert (after.level, after.ramping) == (pytest.approx(level), ramping)
 
 
 def test_a_measured_prefill_sets_the_pace():

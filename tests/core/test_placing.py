@@ -103,3 +103,17 @@ def test_pace_is_off_until_a_rate_is_given():
     assert bucket.take(10**9) == 0
     assert not bucket.binds
     assert bucket.free_at_ms is None
+
+
+def test_credit_given_back_beyond_the_burst_does_not_outlive_the_call():
+    bucket = PaceBucket()
+    bucket.set(1000, 500, 0)
+    paid = [bucket.take(400) for _ in range(2)]
+    for amount in paid:
+        bucket.give_back(amount)
+
+    bucket.refill(10_000)
+    for _ in range(2):
+        bucket.take(400)
+
+    assert bucket.binds

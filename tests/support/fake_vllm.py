@@ -45,7 +45,7 @@ class Generation:
 
     def token(self, text: str = "a ") -> None:
         self.start()
-        self.write(_event({"choices": [{"index": 0, "delta": {"content": text}}], "usage": None}))
+        self.write(_event({"choices": [{"index": 0, "delta": {"content": text}}]}))
 
     def finish(self, prompt_tokens: int = 10, completion_tokens: int = 3) -> None:
         usage = {
