@@ -153,9 +153,10 @@ async def answer_why(register: Register, caller: Caller, request: Request, reply
         why = one.pool.queue.scheduler.explain(one.id, now_ms)
         document["explanation"] = why
         rate = one.pool.queue.forecast.drain_per_s(now_ms)
-        if why is not None and why.bound_cost is not None and why.rescue_in_ms is not None and rate:
-            bound_s = max(0, why.rescue_in_ms) / 1000 + why.bound_cost / rate
-            document["bound_s"] = round(bound_s, 1)
+        overdue = why is not None and why.rescue_in_ms is not None and why.rescue_in_ms <= 0
+        if why is not None and overdue and why.bound_cost is not None and rate:
+            # Only now: until a request is overdue, later arrivals may still have earlier deadlines.
+            document["bound_s"] = round(why.bound_cost / rate, 1)
     await reply.whole(200, {"content-type": "application/json"}, msgspec.json.encode(document))
 
 

@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 WHOLE_REPLY_BYTES = 1024 * 1024
 ERROR_BODY_BYTES = 64 * 1024
 BLOCKED_READER_S = 60.0
+COMMENT = b":"  # a keep-alive of the model server's, sent while the request waits inside it
 EARLY_ERROR = b'data: {"error"'
 RETRYABLE = (NotConnected, BrokenBeforeHead, BrokenOff)  # and only before a byte was forwarded
 
@@ -223,7 +224,8 @@ class Proxy:
             streaming=call.stream,
         ) as response:
             first = await response.next()
-            journey.first_byte()
+            if not first.startswith(COMMENT):
+                journey.first_byte()
             backend.answered(journey.id, first)
             if response.status >= 400:
                 _raise_for(response.status, await _collect(response, first))
@@ -242,6 +244,8 @@ class Proxy:
             journey.family, wants_usage=call.wants_usage, stamp=journey.stamp()
         )
         while chunk:
+            if journey.first_byte_at is None and not chunk.startswith(COMMENT):
+                journey.first_byte()
             events = reader.feed(chunk)
             if reader.error is not None:
                 events = events[: max(0, events.rfind(b'data: {"error"'))]

@@ -226,8 +226,13 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
     of rest at once.  A queue no longer than what was sent since the last poll may be a burst on its
     way in, and landing on that would throw M to the floor (modelled: 24-40 s to climb back), so it
     has until the next poll to drain.  Without ``blocked`` a poll says nothing, for M did not bind.
-    What arrives while a step runs waits for its end and is no queue: λ times a step is subtracted,
-    else M rests where the engine is half empty (measured: 94 % of direct goodput on short requests).
+    What arrives while a step runs waits for its end and is no queue, hence less λ times a step;
+    without that M rested where the engine was half empty (measured: 86 % of goodput, short replies).
+
+    A ramp doubles M until a queue lasts that was not sent since the last poll: one poll that met a
+    burst on its way in used to end it at 8 slots.  Under pace it is gentle, for N follows M slowly
+    and the queue shows a poll late: doubling past the engine's slots put 90 requests into its queue
+    (measured), and urgent ones found no slot for 1.3 s.
     """
     known = before.last is not None and not _restarted(before.last, scrape)
     elapsed_s = _elapsed_s(before, now_ms)
@@ -255,8 +260,11 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
     if law.hold:
         return replace(law, hold=law.hold - 1)
 
-    if law.ramping and scrape.kv_usage < 0.7:
-        return _ramp(law, scrape, sent, paced=seen.paced)
+    lasts = waiting > max(target, sent)
+    if law.ramping and not lasts and scrape.kv_usage < 0.7:
+        if waiting > target / 2:
+            return law
+        return replace(law, level=level * (PACED_RAMP if seen.paced else 2))
 
     # By Little the growth of summed queue time per second is the mean number waiting.
     typical = max(0.0, (queued + waiting) / 2 - law.completions_per_s * law.step_s)
@@ -268,22 +276,7 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
         level += max(1.0, 0.08 * level)
     elif scrape.kv_usage < 0.93:
         level += max(1.0, 0.01 * level)
-    return replace(law, level=level, idle=idle)
-
-
-def _ramp(law: Law, scrape: Scrape, sent: int, *, paced: bool) -> Law:
-    """Double M each poll until a queue lasts that was not ``sent`` since the last one.
-
-    One poll that met a burst on its way in used to end the ramp at 8 slots: 60 % of goodput for
-    half a minute.  Under pace M grows gently, for N follows it slowly and the engine's queue shows
-    a poll late: doubling past the engine's slots put 90 requests into its queue (measured), and
-    urgent ones found none free for 1.3 s.
-    """
-    if scrape.waiting > max(law.target_waiting, sent):
-        return replace(law, ramping=False, idle=0)
-    if scrape.waiting > law.target_waiting / 2:
-        return law
-    return replace(law, level=law.level * (PACED_RAMP if paced else 2))
+    return replace(law, level=level, idle=idle, ramping=law.ramping and not lasts)
 
 
 def _pace(

@@ -223,7 +223,7 @@ class Reference:
     def apply(self, ops: Iterable[Op], now_ms: int) -> list[tuple[object, ...]]:
         self.now_ms = now_ms
         self.out: list[tuple[object, ...]] = []
-        if self.rate is not None:
+        if self.rate is not None and now_ms > self.credit_ms:
             self.credit = min(self.burst, self.credit + self.rate * (now_ms - self.credit_ms))
         self.credit_ms = now_ms
         self.refresh()

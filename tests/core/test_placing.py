@@ -97,23 +97,22 @@ def test_pace_charges_growth_and_refills_up_to_its_burst():
     assert not bucket.binds
 
 
+def test_what_a_drained_engine_gave_back_does_not_pay_for_the_next_burst():
+    bucket = PaceBucket()
+    bucket.set(100, 1_000, 0)
+    bucket.take(5_000)
+    bucket.refill(60_000)
+
+    bucket.give_back(5_000)
+    bucket.refill(60_001)
+    bucket.take(1_000)
+
+    assert bucket.binds
+
+
 def test_pace_is_off_until_a_rate_is_given():
     bucket = PaceBucket()
 
     assert bucket.take(10**9) == 0
     assert not bucket.binds
     assert bucket.free_at_ms is None
-
-
-def test_credit_given_back_beyond_the_burst_does_not_outlive_the_call():
-    bucket = PaceBucket()
-    bucket.set(1000, 500, 0)
-    paid = [bucket.take(400) for _ in range(2)]
-    for amount in paid:
-        bucket.give_back(amount)
-
-    bucket.refill(10_000)
-    for _ in range(2):
-        bucket.take(400)
-
-    assert bucket.binds

@@ -236,6 +236,23 @@ async def test_a_backend_that_dies_in_mid_stream_is_told_as_the_last_event(gatew
     assert len(gateway.vllm.generations) == 1
 
 
+async def test_a_keep_alive_comment_is_not_taken_for_the_first_token(gateway):
+    async with gateway.chat() as call:
+        await until(lambda: gateway.vllm.generations)
+        answer = gateway.vllm.generations[0]
+        answer.write(b": keep-alive\n\n")
+        await until(lambda: call.content)
+        journey = next(iter(gateway.proxy.register.journeys.values()))
+        before = journey.first_byte_at
+        answer.token()
+        await until(lambda: journey.first_byte_at)
+        answer.finish()
+        await call.done()
+
+    assert before is None
+    assert call.events[0] == ": keep-alive"
+
+
 async def test_an_error_in_mid_stream_is_told_with_a_code_that_clients_know(gateway):
     async with gateway.chat() as call:
         await until(lambda: gateway.vllm.generations)
