@@ -69,7 +69,7 @@ def document(runs: list[Run], folder: Path) -> Iterator[str]:
         "urgent/s | arrangement | gateway | state | n | p50 | p95 | p99 | worst | p99/direct priority | goodput/direct priority",
         urgent(runs),
     )
-    yield "\nThe same by run: a lease's own direct run is the fairest comparison.\n"
+    yield "\nThe same by run: a repeat's own direct run is the fairest comparison.\n"
     yield from table(
         "urgent/s | repeat | arrangement | gateway | state | p50 | p95 | p99 | tok/s | engine waiting, mean",
         urgent_runs(figures),
