@@ -13,7 +13,8 @@ up: .venv/runtime ## The same without demo traffic (VLLM_URL=http://host:8000 ma
 	@$(BIN)/python manage.py up
 
 test: .venv/dev ## All tests that pass on this machine
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not vllm and not bench and not deep"
+	$(BIN)/python -m pytest -m "not vllm and not bench and not deep and not e2e"
+	$(BIN)/python -m pytest -m "e2e and not vllm and not bench" -n 2 --dist loadfile
 
 test-deep: .venv/dev ## A million random steps of the scheduler against its reference, minutes
 	$(BIN)/python -m pytest -m deep

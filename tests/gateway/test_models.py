@@ -190,7 +190,9 @@ def test_backends_are_read_as_values():
 
 @pytest.mark.django_db(transaction=True)
 def test_every_migration_can_be_taken_back():
-    latest = MigrationExecutor(connection).loader.graph.leaf_nodes("gateway")
+    latest = MigrationExecutor(
+        connection
+    ).loader.graph.leaf_nodes()  # taking ours back takes others along
 
     MigrationExecutor(connection).migrate([("gateway", None)])
     assert "gateway_tenant" not in connection.introspection.table_names()
