@@ -40,6 +40,7 @@ format: .venv/dev ## Let ruff lay out the Python
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
 bench: .venv/dev ## Measure on this machine; judges nothing
+	$(BIN)/python -m tests.bench.bench_scheduler
 	$(BIN)/python tests/bench/gateway.py
 
 .venv/bin/python:
