@@ -174,6 +174,7 @@ INSTALLED_APPS = [
     "dashboard.tenants",
     "dashboard.policies",
     "dashboard.live",
+    "dashboard.delivery",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

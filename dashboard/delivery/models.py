@@ -1,0 +1,179 @@
+"""Where messages go, and each message on its way to one of these places."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from dashboard.delivery.message import Message
+from dashboard.delivery.sealing import seal, unseal
+
+TRIES = 5
+FIRST_PAUSE = timedelta(seconds=15)  # then 1, 4 and 16 minutes
+# A worker that dies while it sends leaves its row at "sending".  No way of sending takes this long.
+LEASE = timedelta(minutes=2)
+
+
+class Channels(models.QuerySet["Channel"]):
+    def enabled(self) -> "Channels":
+        return self.filter(enabled=True)
+
+
+class Channel(models.Model):
+    """One place.  Its address is a secret, since whoever knows it can write there."""
+
+    class Kind(models.TextChoices):
+        SLACK = "slack", "Slack"
+        TEAMS = "teams", "Microsoft Teams"
+        PAGERDUTY = "pagerduty", "PagerDuty"
+        MAIL = "mail", "E-mail"
+        NTFY = "ntfy", "ntfy"
+        WEBHOOK = "webhook", "Webhook, signed"
+        OTHER = "other", "Other service"
+
+    name = models.CharField(max_length=60, unique=True)
+    kind = models.CharField(max_length=16, choices=Kind)
+    sealed_address = models.TextField()
+    sealed_signing = models.TextField(blank=True)  # what a webhook's receiver checks signatures by
+    where = models.CharField(max_length=200)  # the part of the address that may be shown
+    enabled = models.BooleanField(default=True)
+    created_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_success_at = models.DateTimeField(null=True)
+    last_failure_at = models.DateTimeField(null=True)
+
+    objects = Channels.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def address(self) -> str:
+        return unseal(self.sealed_address)
+
+    @address.setter
+    def address(self, text: str) -> None:
+        self.sealed_address = seal(text)
+
+    @property
+    def signing(self) -> str:
+        return unseal(self.sealed_signing)
+
+    @signing.setter
+    def signing(self, text: str) -> None:
+        self.sealed_signing = seal(text)
+
+
+class Deliveries(models.QuerySet["Delivery"]):
+    def post(self, message: Message, channels: Iterable[Channel], dedupe: str) -> None:
+        """Write what ``dashboard.delivery.post`` promises."""
+        now, kept = timezone.now(), message.as_json()
+        chosen = [channel for channel in channels if channel.enabled]
+        with transaction.atomic():
+            self.bulk_create(
+                [
+                    Delivery(channel=channel, dedupe=dedupe, message=kept, next_try_at=now)
+                    for channel in chosen
+                ],
+                ignore_conflicts=True,  # posted before: that one goes its way
+            )
+            rows = self.filter(channel__in=chosen, dedupe=dedupe).due(now)
+            hand_out(list(rows.values_list("pk", flat=True)))
+
+    def due(self, now: datetime) -> "Deliveries":
+        """What may be tried now, also where a worker died over it."""
+        return self.filter(
+            Q(state=Delivery.State.QUEUED, next_try_at__lte=now)
+            | Q(state=Delivery.State.SENDING, claimed_at__lte=now - LEASE)
+        ).order_by("next_try_at", "pk")
+
+    def undelivered(self) -> "Deliveries":
+        return self.filter(state__in=[Delivery.State.QUEUED, Delivery.State.SENDING])
+
+
+class Delivery(models.Model):
+    """One message on its way to one channel.  ``state`` moves by conditional UPDATE alone."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued"
+        SENDING = "sending"
+        SENT = "sent"
+        FAILED = "failed"
+
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="deliveries")
+    dedupe = models.CharField(max_length=200)
+    message = models.JSONField()  # as ``Message.as_json``
+    state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_try_at = models.DateTimeField()
+    claimed_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    last_error = models.CharField(max_length=300, blank=True)  # in words, without a secret
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    objects = Deliveries.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            models.UniqueConstraint(fields=["channel", "dedupe"], name="told_once_a_channel"),
+            models.CheckConstraint(
+                condition=Q(state__in=["queued", "sending", "sent", "failed"]),
+                name="delivery_state",
+            ),
+        ]
+        indexes = [models.Index(fields=["state", "next_try_at"], name="delivery_due")]
+
+    def __str__(self) -> str:
+        return f"{self.dedupe} to {self.channel_id}: {self.state}"
+
+    def claim(self, now: datetime) -> bool:
+        """Take it for one try.  False: it is not due, or another worker has it."""
+        rows = Delivery.objects.filter(pk=self.pk).due(now)
+        # order_by of due() means nothing to an UPDATE, and some databases refuse it
+        took = rows.order_by().update(
+            state=self.State.SENDING, tries=F("tries") + 1, claimed_at=now
+        )
+        if took:
+            self.refresh_from_db()
+        return bool(took)
+
+    def sent(self, now: datetime) -> None:
+        if self._end(self.State.SENT, ended_at=now, last_error=""):
+            Channel.objects.filter(pk=self.channel_id).update(last_success_at=now)
+
+    def failed(self, now: datetime, why: str, pause: timedelta | None) -> None:
+        """Try again after ``pause``; for good where it is None or the tries are used up."""
+        why, final = why[:300], pause is None or self.tries >= TRIES
+        if final:
+            moved = self._end(self.State.FAILED, ended_at=now, last_error=why)
+        else:
+            at = now + max(pause or FIRST_PAUSE, FIRST_PAUSE * 4 ** (self.tries - 1))
+            moved = self._end(self.State.QUEUED, next_try_at=at, last_error=why)
+        if moved:
+            Channel.objects.filter(pk=self.channel_id).update(last_failure_at=now)
+
+    def _end(self, state: "Delivery.State", **values: Any) -> bool:
+        """Let the claim go, if it is still this worker's: a lease may have run out meanwhile."""
+        mine = Delivery.objects.filter(
+            pk=self.pk, state=self.State.SENDING, claimed_at=self.claimed_at
+        )
+        return bool(mine.update(state=state, **values))
+
+
+def hand_out(pks: list[int]) -> None:
+    """Ask Celery to try these once the transaction is through.
+
+    A call that is lost on the way is made again by ``tasks.sweep``; one that comes late or twice
+    finds nothing to claim.
+    """
+    from dashboard.delivery.tasks import deliver  # it imports these models
+
+    for pk in pks:
+        transaction.on_commit(lambda pk=pk: deliver.apply_async((pk,), expires=60))  # type: ignore[misc]
