@@ -18,11 +18,14 @@ from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 
 from dashboard.live.routing import websocket_urlpatterns
+from dashboard.policies.ticker import Ticker
 from gateway.asgi import plane
 from gateway.exchange import Receive, Scope, Send
 
 routes: Any = websocket_urlpatterns  # Channels' stubs know no plain list of Django's paths
 sockets: Any = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes)))
+
+plane.listen(Ticker())
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,8 +1,14 @@
 """The few plain forms of the policy's pages; a draft's own inputs are made in ``form``."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
+from django.utils import timezone
+
+HOW = [("now", "now"), ("at", "at a time")]
+FURTHEST = timedelta(days=90)
 
 
 class MomentForm(forms.Form):
@@ -25,12 +31,27 @@ class PublishForm(forms.Form):
     message = forms.CharField(max_length=250, strip=True)
     accepted = forms.CharField(max_length=200, strip=True, required=False)
     edit = forms.IntegerField(min_value=1)
+    how = forms.ChoiceField(choices=HOW, required=False)
+    at = forms.CharField(max_length=20, required=False)
+    zone = forms.CharField(max_length=64, required=False, initial="UTC")
 
     def __init__(self, *args: Any, warned: bool = False, **options: Any) -> None:
         super().__init__(*args, **options)
         self.fields["accepted"].required = warned
         self.fields["message"].error_messages["required"] = "Say why, for those who read it later."
         self.fields["accepted"].error_messages["required"] = "Say why the warnings are fine."
+
+    def clean_how(self) -> str:
+        return self.cleaned_data["how"] or "now"
+
+    def clean(self) -> dict[str, Any]:
+        said = self.cleaned_data
+        if said.get("how") == "at":
+            try:
+                said["moment"] = moment(said.get("at", ""), said.get("zone", ""), timezone.now())
+            except ValueError as error:
+                self.add_error("at", str(error))
+        return said
 
     @property
     def text(self) -> str:
@@ -41,3 +62,25 @@ class PublishForm(forms.Form):
             if said["accepted"]
             else said["message"]
         )
+
+
+def moment(text: str, zone: str, now: datetime) -> datetime:
+    """A moment to come, as somebody in ``zone`` writes it.
+
+    Raises:
+        ValueError: with a sentence that says how to write it.
+    """
+    if zone not in available_timezones():
+        raise ValueError(f"{zone or 'That'} is no time zone: write one like Europe/Berlin or UTC.")
+    try:
+        local: datetime | None = datetime.fromisoformat(text)
+    except ValueError:
+        local = None
+    if local is None or local.tzinfo:
+        raise ValueError("Write a day and a time like 2026-11-30T07:30.")
+    at = local.replace(tzinfo=ZoneInfo(zone))
+    if at.astimezone(UTC).astimezone(at.tzinfo).replace(tzinfo=None) != local:
+        raise ValueError(f"There is no such time in {zone}: the clocks are put forward over it.")
+    if not now < at <= now + FURTHEST:
+        raise ValueError("Choose a moment to come, within the next 90 days.")
+    return at

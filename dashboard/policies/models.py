@@ -1,7 +1,9 @@
 """What somebody is still working on.  What is published lives in ``gateway.models``."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any, Self
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -86,3 +88,37 @@ class Draft(models.Model):
             except IntegrityError:
                 raise StaleDraft from None
         self.document, self.base, self.edit = document, base, edit + 1
+
+
+class Scheduled(models.Model):
+    """A draft that becomes a version at a moment, unless its base has moved by then.
+
+    While it waits its author has no draft of it; where nothing came of it, the draft comes back.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        PUBLISHED = "published"
+        MOVED = "moved"  # another version was there first, so nothing was published
+        CANCELLED = "cancelled"
+
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="scheduled")
+    document = models.JSONField()
+    base = models.PositiveIntegerField()
+    message = models.CharField(max_length=500)
+    at = models.DateTimeField()
+    zone = models.CharField(max_length=64)  # in which the author named the moment
+    state = models.CharField(max_length=16, choices=State, default=State.WAITING)
+    version = models.PositiveIntegerField(null=True)  # what it became, or what came first
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["at", "pk"]
+
+    def __str__(self) -> str:
+        return f"{self.person}'s draft on v{self.base} at {self.at:%Y-%m-%d %H:%M}"
+
+    @property
+    def local(self) -> datetime:
+        """The moment as its author wrote it; naive, so that no template turns it into UTC."""
+        return self.at.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)

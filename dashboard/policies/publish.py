@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from dashboard.audit.log import record
 from dashboard.policies.diff import keyed, sentences, unkeyed
 from dashboard.policies.edit import clean
+from dashboard.policies.fields import Document
 from dashboard.policies.fields import document as as_document
 from dashboard.policies.models import Draft, StaleDraft, document_of
 from gateway.core.policy import Policy, default_policy, load
@@ -38,14 +39,24 @@ def publish(
         StaleDraft: it was saved again since.
         ValueError: it is no policy.
     """
-    before = _hold(draft.base)
+    before = hold(draft.base)
+    policy = take(draft, edit)
+    version = PolicyVersion.objects.publish(policy, message[:LONGEST_MESSAGE], author)
+    recorded("policy.published", version, before, message, author, request)
+    return version
+
+
+def take(draft: Draft, edit: int) -> Policy:
+    """Let go of the draft as it was at its ``edit``-th save; what it says, ready to publish.
+
+    Raises:
+        StaleDraft: it was saved again since.
+        ValueError: it is no policy.
+    """
     gone, _ = Draft.objects.filter(pk=draft.pk, edit=edit).delete()
     if not gone:
         raise StaleDraft
-    policy = load(unkeyed(keyed(clean(draft.document))))
-    version = PolicyVersion.objects.publish(policy, message[:LONGEST_MESSAGE], author)
-    _recorded("policy.published", version, before, message, author, request)
-    return version
+    return load(unkeyed(keyed(clean(draft.document))))
 
 
 @transaction.atomic
@@ -55,9 +66,9 @@ def publish_file(policy: Policy, newest: int, message: str) -> PolicyVersion:
     Raises:
         BaseMoved: ``newest`` no longer is the newest.
     """
-    before = _hold(newest)
+    before = hold(newest)
     version = PolicyVersion.objects.publish(policy, message[:LONGEST_MESSAGE])
-    _recorded("policy.published", version, before, message, "manage.py policy", None)
+    recorded("policy.published", version, before, message, "manage.py policy", None)
     return version
 
 
@@ -70,10 +81,10 @@ def roll_back(
     Raises:
         BaseMoved: ``newest`` no longer is the newest.
     """
-    before = _hold(newest)
+    before = hold(newest)
     message = f"Back to v{to.number}: {reason}"[:LONGEST_MESSAGE]
     version = PolicyVersion.objects.publish(to.as_policy(), message, author)
-    _recorded("policy.rolled_back", version, before, message, author, request)
+    recorded("policy.rolled_back", version, before, message, author, request)
     return version
 
 
@@ -96,12 +107,17 @@ def undo(version: PolicyVersion, person: User, request: HttpRequest | None = Non
     """
     before = PolicyVersion.objects.get(number=version.number - 1)
     back = roll_back(before, version.number, "undone.", person, request)
-    if not Draft.objects.filter(person=person).exists():
-        Draft(person=person, base=back.number).write(document_of(version.number), 0)
+    give_back(person, document_of(version.number), back.number)
     return back
 
 
-def _hold(expected: int) -> PolicyVersion | None:
+def give_back(person: User, document: Document, base: int) -> None:
+    """Let somebody go on with what was not published, unless they began something else."""
+    if not Draft.objects.filter(person=person).exists():
+        Draft(person=person, base=base).write(document, 0)
+
+
+def hold(expected: int) -> PolicyVersion | None:
     """Make publishers take turns until this transaction ends, then look what is newest."""
     Revision.move()
     newest = PolicyVersion.objects.newest()
@@ -110,7 +126,7 @@ def _hold(expected: int) -> PolicyVersion | None:
     return newest
 
 
-def _recorded(
+def recorded(
     verb: str,
     version: PolicyVersion,
     before: PolicyVersion | None,

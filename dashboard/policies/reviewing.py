@@ -1,6 +1,7 @@
 """The last look at a draft, its publication, and what to do when somebody else was faster."""
 
 from contextlib import suppress
+from zoneinfo import available_timezones
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -8,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_draft, may_publish
-from dashboard.policies import diff, edit, publish, yaml_text
+from dashboard.policies import diff, edit, publish, timed, yaml_text
 from dashboard.policies import review as meaning
 from dashboard.policies.editing import frame, link
 from dashboard.policies.fields import Document
@@ -39,7 +40,7 @@ def review(request: HttpRequest) -> HttpResponse:
     if context["problems"] or not context["changes"] or not form.is_valid():
         return _page(request, context, 422)
     try:
-        publish.publish(draft, form.cleaned_data["edit"], form.text, person(request), request)
+        _publish(draft, form, request)
     except publish.BaseMoved:
         return _conflict(request, draft)
     except StaleDraft:
@@ -47,8 +48,22 @@ def review(request: HttpRequest) -> HttpResponse:
     return redirect("policies:overview")
 
 
+def _publish(draft: Draft, form: PublishForm, request: HttpRequest) -> None:
+    """In the way the form chose.
+
+    Raises:
+        BaseMoved, StaleDraft
+    """
+    said, author = form.cleaned_data, person(request)
+    if said["how"] == "at":
+        at, zone = said["moment"], said["zone"]
+        timed.schedule(draft, said["edit"], form.text, at, zone, author, request)
+    else:
+        publish.publish(draft, said["edit"], form.text, author, request)
+
+
 def _page(request: HttpRequest, context: Document, status: int = 200) -> HttpResponse:
-    context["may_publish"] = may_publish(request.user)
+    context |= {"may_publish": may_publish(request.user), "zones": sorted(available_timezones())}
     return render(request, "policies/review.html", context, status=status)
 
 

@@ -8,6 +8,7 @@ urlpatterns = [
     path("status/", views.status, name="status"),
     path("undo/", views.undo, name="undo"),
     path("at/", views.at, name="at"),
+    path("scheduled/<int:pk>/cancel/", views.cancel, name="cancel"),
     path("compare/", views.compare, name="compare"),
     path("versions/<int:number>/", views.version, name="version"),
     path("versions/<int:number>/back/", views.back, name="back"),

@@ -14,11 +14,11 @@ from dashboard.accounts.permissions import (
     may_read_policy,
     may_roll_back,
 )
-from dashboard.policies import diff, publish, yaml_text
+from dashboard.policies import diff, publish, timed, yaml_text
 from dashboard.policies.fields import Document
 from dashboard.policies.fields import document as as_document
 from dashboard.policies.forms import MomentForm, ReasonForm
-from dashboard.policies.models import Draft, document_of, in_force
+from dashboard.policies.models import Draft, Scheduled, document_of, in_force
 from dashboard.policies.reach import live_on
 from dashboard.policies.request import person
 from gateway.core.policy import default_policy
@@ -49,6 +49,9 @@ def overview(request: HttpRequest) -> HttpResponse:
         ],
         "versions": versions,
         "may_draft": may_draft(request.user),
+        "may_publish": may_publish(request.user),
+        "scheduled": timed.waiting(),
+        "not_published": timed.not_published(person(request), timezone.now()),
         "moment": MomentForm(),
     }
     return render(request, "policies/overview.html", context)
@@ -138,6 +141,16 @@ def undo(request: HttpRequest) -> HttpResponse:
     if named and newest and publish.undoable(newest, person(request), now, publish.GRACE_S):
         with suppress(publish.BaseMoved):  # somebody published this very moment
             publish.undo(newest, person(request), request)
+    return redirect("policies:overview")
+
+
+@open_to(may_publish)
+@require_POST
+def cancel(request: HttpRequest, pk: int) -> HttpResponse:
+    """Call a scheduled publication off; one that is over, or was never there, stays as it is."""
+    row = Scheduled.objects.filter(pk=pk).first()
+    if row:
+        timed.cancel(row, person(request), request)
     return redirect("policies:overview")
 
 

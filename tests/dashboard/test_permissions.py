@@ -57,6 +57,7 @@ OPEN_TO: dict[str, set[str]] = {
     "policies:version": WATCHERS,
     "policies:back": DRAFTERS,
     "policies:undo": {"admin"},
+    "policies:cancel": {"admin"},
     "policies:sheet": DRAFTERS,
     "policies:tenant": DRAFTERS,
     "policies:review": DRAFTERS,
@@ -84,6 +85,7 @@ OPEN_TO: dict[str, set[str]] = {
 ARGUMENTS: dict[str, dict[str, str]] = {
     "policies:version": {"number": "1"},
     "policies:back": {"number": "1"},
+    "policies:cancel": {"pk": "1"},
     "policies:sheet": {"section": "tiers"},
     "tenant:member-remove": {"name": "nobody"},
     "tenant:key-change": {"action": "disable"},
@@ -97,6 +99,7 @@ POSTED = {
     "policies:discard",
     "policies:merge",
     "policies:undo",
+    "policies:cancel",
     "tenant:resume",
     "tenant:member-add",
     "tenant:member-remove",
