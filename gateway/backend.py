@@ -1,6 +1,7 @@
 """One model server as the gateway sees it at the moment: its row, its health, its figures."""
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ Cards = dict[str, dict[str, object]]  # as /v1/models gives them, by model id
 
 # Streams of these begin with their first token; those of /v1/responses say "created" before it.
 TELL_START = ("/v1/chat/completions", "/v1/completions")
+MINUTE_S = 60.0
 COMMENT = b":"  # what --sse-keep-alive-interval sends while a stream waits in the engine
 
 
@@ -37,6 +39,7 @@ class Backend:
     before: Figures = field(default_factory=Figures)
     law: capacity.Law = field(default_factory=capacity.start)
     held_back: int = 0
+    preempted: deque[tuple[float, int]] = field(default_factory=deque)  # when seen, how many
     refusals: int = 0  # since the last poll
     breaker: Breaker = field(default_factory=Breaker)
     stops_seen: tuple[int, int] = (0, 0)
@@ -93,6 +96,16 @@ class Backend:
         finally:
             self.witness.left(id)
 
+    def saw(self, figures: Figures) -> None:
+        """A look at its metrics; after a restart the counters begin anew."""
+        before = self.figures
+        more = int(figures.scrape.preemptions_total - before.scrape.preemptions_total)
+        if before.at_s and more > 0:
+            self.preempted.append((figures.at_s, more))
+        while self.preempted and figures.at_s - self.preempted[0][0] > MINUTE_S:
+            self.preempted.popleft()
+        self.before, self.figures = before, figures
+
     def answered(self, id: str, first: bytes) -> None:
         """The first bytes of an answer came."""
         if not first.startswith(COMMENT):
@@ -117,6 +130,8 @@ class Backend:
             kv_usage=scrape.kv_usage,
             tokens_per_s=self.figures.tokens_per_s(self.before),
             preemptions=int(scrape.preemptions_total),
+            preempted_per_min=sum(count for _, count in self.preempted),
+            lookahead=self.law.lookahead,
             scheduling_policy=self.scheduling_policy,
             error="" if self.up else self.error,
         )

@@ -173,7 +173,7 @@ class Fleet:
             figures = read_figures(metrics.raise_for_status().text, now)
         except (httpx.HTTPError, ValueError):
             return False
-        backend.before, backend.figures = backend.figures, figures
+        backend.saw(figures)
         backend.witness.polled(figures.scrape.waiting, int(asked_at * 1000))
         return figures.kv_tokens is not None or b"vllm:" in metrics.content
 

@@ -6,6 +6,7 @@ dispatches of a tier have shown how far the plain estimate is off.
 
 from gateway.core import estimate
 from gateway.core.ops import Dispatch, Submit
+from gateway.core.outlook import Expect
 from gateway.core.scheduler import Scheduler
 
 
@@ -29,6 +30,17 @@ class Forecast:
 
     def wait(self, tier_name: str, now_ms: int, ahead: int | None = None) -> estimate.Wait | None:
         return self._calibration.wait(tier_name, self.raw_s(tier_name, now_ms, ahead))
+
+    def expect_at(self, now_ms: int) -> Expect:
+        """For a whole list at one moment: the calibration of each tier is looked up once."""
+        drained = self._drained.per_s(now_ms)
+        ranges = {name: self._calibration.ratios(name) for name in self._scheduler.line.tiers}
+
+        def expect(tier: str, ahead: int) -> tuple[float, float] | None:
+            wait = estimate.calibrated(estimate.raw_wait_s(ahead, drained), ranges.get(tier))
+            return (round(wait.p50_s, 1), round(wait.p90_s, 1)) if wait else None
+
+        return expect
 
     def dispatched(
         self, submit: Submit, dispatch: Dispatch, raw_s: float | None, now_ms: int

@@ -19,6 +19,7 @@ from gateway.steering import Steering
 if TYPE_CHECKING:
     from gateway.journey import Journey
 
+HEAD = 50  # of those who wait, in each frame
 NO_BACKEND_TTL_S = 60.0  # how long a line is held while no backend is up
 
 
@@ -28,6 +29,7 @@ class Pool:
         self.queue = Queue(policy, version)
         self.backends: dict[str, Backend] = {}
         self.outputs = estimate.Outputs()
+        self.produced: dict[str, estimate.Rate] = {}  # output tokens by tier
         self.steering = Steering(self.queue, self.backends, policy)
         self._dark_since: float | None = asyncio.get_running_loop().time()
 
@@ -68,6 +70,8 @@ class Pool:
             self.outputs.learn(
                 caller.tenant, placement.task_type, call.model, tokens, sequences=call.sequences
             )
+            rate = self.produced.setdefault(placement.tier.name, estimate.Rate())
+            rate.add(tokens, self.queue.now_ms())
         if journey.backend and placement and journey.dispatched_at is not None:
             self.steering.succeeded(journey.backend)
             self.steering.finished(placement.tier.priority, journey.service_s)
@@ -111,7 +115,10 @@ class Pool:
             return 0.0
         return asyncio.get_running_loop().time() - self._dark_since
 
-    def view(self) -> PoolView:
-        line = self.queue.scheduler.look(self.queue.now_ms())
+    def view(self, head: int = HEAD) -> PoolView:
+        """The line as the pages see it, with the first ``head`` of those who wait."""
+        now_ms = self.queue.now_ms()
+        line = self.queue.scheduler.look(now_ms, head, self.queue.forecast.expect_at(now_ms))
         engines = [backend.view() for backend in self.backends.values()]
-        return pool_view(self.name, sorted(self.models()), line, engines)
+        tokens_per_s = {tier: rate.per_s(now_ms) for tier, rate in self.produced.items()}
+        return pool_view(self.name, sorted(self.models()), line, engines, tokens_per_s)

@@ -171,6 +171,9 @@ class Proxy:
             prefix=call.prefix,
             expires_at_ms=expires_at_ms,
             footprint=footprint,
+            key=caller.key_id8,
+            model=call.model,
+            task_type=wanted.task_type,
         )
         pool.steering.arrived(charged.placement.tier.priority)
         turn = pool.queue.turn(submit)

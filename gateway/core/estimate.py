@@ -163,11 +163,21 @@ class Calibration:
 
     def wait(self, tier: str, raw_s: float | None) -> Wait | None:
         """None: not known, for nothing drains or fewer than 30 dispatches speak for it."""
+        return calibrated(raw_s, self.ratios(tier))
+
+    def ratios(self, tier: str) -> tuple[float, float] | None:
+        """How far off estimates of a tier are, at p50 and p90; None while too few speak for it."""
         ratios = sorted(self._ratios.get(tier, ()))
-        if raw_s is None or len(ratios) < TRUSTED_FROM:
+        if len(ratios) < TRUSTED_FROM:
             return None
         p50, p90 = (ratios[ceil(share * len(ratios)) - 1] for share in (0.5, 0.9))
-        return Wait(*(max(0.0, (raw_s + SLACK_S) * ratio - SLACK_S) for ratio in (p50, p90)))
+        return p50, p90
+
+
+def calibrated(raw_s: float | None, ratios: tuple[float, float] | None) -> Wait | None:
+    if raw_s is None or ratios is None:
+        return None
+    return Wait(*(max(0.0, (raw_s + SLACK_S) * ratio - SLACK_S) for ratio in ratios))
 
 
 def retry_after_s(until_room_s: float | None, jitter: float) -> float:

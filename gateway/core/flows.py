@@ -72,8 +72,8 @@ class Request:
     """One request from its submission until its slot is given back."""
 
     __slots__ = (
-        "arrived_ms", "avoid", "backend", "cost", "expires_at_ms", "flow", "footprint", "id", "level",
-        "paced", "prefix", "prompt_tokens", "seq", "state", "weight",
+        "arrived_ms", "avoid", "backend", "cost", "expires_at_ms", "flow", "footprint", "id", "key",
+        "level", "model", "paced", "prefix", "prompt_tokens", "seq", "state", "task_type", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +89,9 @@ class Request:
         expires_at_ms: int | None,
         avoid: str,
         flow: Flow,
+        key: str = "",
+        model: str = "",
+        task_type: str = "",
     ) -> None:
         self.id = id
         self.seq = seq
@@ -100,6 +103,9 @@ class Request:
         self.expires_at_ms = expires_at_ms
         self.avoid = avoid
         self.flow = flow
+        self.key = key
+        self.model = model
+        self.task_type = task_type
         self.state = WAITING
         self.backend = ""  # from here on: as of its dispatch
         self.level = 0

@@ -8,10 +8,14 @@ the line either.  Times of waiting requests are therefore whole seconds, rounded
 
 from __future__ import annotations
 
+from collections import deque
 from math import log
 from typing import Literal, NamedTuple
 
 WINDOW_S = 300  # of waits
+MINUTE_S = 60  # the shorter window, for somebody who wants to see an effect
+HOUR_MIN = 60
+OBJECTIVE = 0.99  # of all requests wait no longer than their tier's target
 RATE_S = 30
 BUCKET_RATIO = 1.05
 LOG_RATIO = log(BUCKET_RATIO)
@@ -52,11 +56,12 @@ def middle_ms(bucket: int) -> float:
 class _Second:
     """What happened in one second."""
 
-    __slots__ = ("admitted", "dispatched", "lost", "rescued", "waits", "worst_ms")
+    __slots__ = ("admitted", "dispatched", "late", "lost", "rescued", "waits", "worst_ms")
 
     def __init__(self) -> None:
         self.admitted = 0
         self.dispatched = 0
+        self.late = 0
         self.rescued = 0
         self.worst_ms = 0
         self.lost = dict.fromkeys(LOSSES, 0)
@@ -71,8 +76,8 @@ class TierLedger:
         self._second: int | None = None
         self._since_s = 0
         self._waits: dict[int, int] = {}  # totals of the ring, by bucket
-        self._ended = 0
         self._waiting: dict[int, list[int]] = {}  # by second of arrival: requests, cost
+        self._minutes: deque[list[int]] = deque(maxlen=HOUR_MIN)  # minute, judged, late
 
     def admitted(self, now_ms: int) -> None:
         self._at(now_ms).admitted += 1
@@ -94,19 +99,30 @@ class TierLedger:
             waiting[0] -= 1
             waiting[1] -= cost
 
-    def dispatched(self, now_ms: int, wait_ms: int, *, rescued: bool) -> None:
+    def dispatched(self, now_ms: int, wait_ms: int, *, rescued: bool, late: bool = False) -> None:
+        """``late``: it waited longer than its tier aims at."""
         second = self._at(now_ms)
         second.dispatched += 1
+        second.late += late
+        self._judged(now_ms, late)
         second.rescued += rescued
         if wait_ms > second.worst_ms:
             second.worst_ms = wait_ms
         bucket = bucket_of(wait_ms)
         second.waits[bucket] = second.waits.get(bucket, 0) + 1
         self._waits[bucket] = self._waits.get(bucket, 0) + 1
-        self._ended += 1
 
     def lost(self, now_ms: int, how: Loss) -> None:
         self._at(now_ms).lost[how] += 1
+        if how == "expired":  # it waited as long as anybody may, so longer than the target
+            self._judged(now_ms, late=True)
+
+    def _judged(self, now_ms: int, late: bool) -> None:
+        minute = now_ms // 60_000
+        if not self._minutes or self._minutes[-1][0] != minute:
+            self._minutes.append([minute, 0, 0])
+        self._minutes[-1][1] += 1
+        self._minutes[-1][2] += late
 
     def inherit(self, gone: TierLedger) -> None:
         """Count those who wait elsewhere until now; their tier's past goes with it."""
@@ -150,6 +166,37 @@ class TierLedger:
         lost = {how: sum(second.lost[how] for second in counts) for how in LOSSES}
         return sum(second.rescued for second in counts), lost
 
+    def burn(self, now_ms: int, overdue: int) -> tuple[float | None, float | None]:
+        """How fast late requests use up what the objective allows, over 5 min and over 1 h.
+
+        1.0 is exactly the share allowed.  The ``overdue`` still wait, and are late already.  None:
+        there is nothing to judge.
+        """
+        self._turn_to(now_ms // 1000)
+        recent = [second for second in self._ring if second is not None]
+        expired = sum(second.lost["expired"] for second in recent)
+        judged = sum(second.dispatched for second in recent) + expired
+        late = sum(second.late for second in recent) + expired
+        hour = [m for m in self._minutes if m[0] > now_ms // 60_000 - HOUR_MIN]
+        return (
+            _burn(late + overdue, judged + overdue),
+            _burn(sum(m[2] for m in hour) + overdue, sum(m[1] for m in hour) + overdue),
+        )
+
+    def waits_of_minute(self, now_ms: int) -> Waits:
+        """``waits`` over one minute."""
+        self._turn_to(now_ms // 1000)
+        now_s = now_ms // 1000
+        ended: dict[int, int] = {}
+        worst = 0
+        for ago in range(MINUTE_S):
+            second = self._ring[(now_s - ago) % WINDOW_S]
+            if second is not None:
+                worst = max(worst, second.worst_ms)
+                for bucket, count in second.waits.items():
+                    ended[bucket] = ended.get(bucket, 0) + count
+        return self._with_waiting(now_ms, ended, worst)
+
     def waits(self, now_ms: int) -> Waits:
         """Quantiles twice over: those waiting at their age so far, and as endless.
 
@@ -157,17 +204,20 @@ class TierLedger:
         this.  Without it a stuck queue would look healthy, because nothing finishes.
         """
         self._turn_to(now_ms // 1000)
-        lower = dict(self._waits)
-        still = worst = 0
+        worst = max((second.worst_ms for second in self._ring if second is not None), default=0)
+        return self._with_waiting(now_ms, self._waits, worst)
+
+    def _with_waiting(self, now_ms: int, ended: dict[int, int], worst: int) -> Waits:
+        lower = dict(ended)
+        still = 0
         for second, (requests, _) in self._waiting.items():
             age_ms = max(0, now_ms - second * 1000 - 999)
             bucket = bucket_of(age_ms)
             lower[bucket] = lower.get(bucket, 0) + requests
             still += requests
             worst = max(worst, age_ms)
-        n = self._ended + still
-        worst = max([worst, *(second.worst_ms for second in self._ring if second is not None)])
-        known = sorted(self._waits.items())
+        n = sum(ended.values()) + still
+        known = sorted(ended.items())
         seen = sorted(lower.items())
         quantiles = {
             q: _quantile(seen, known, -(-n * q // 100)) if n >= fewest else None
@@ -194,11 +244,14 @@ class TierLedger:
                 continue
             self._ring[second % WINDOW_S] = None
             for bucket, count in gone.waits.items():
-                self._ended -= count
                 self._waits[bucket] -= count
                 if not self._waits[bucket]:
                     del self._waits[bucket]
         self._second = max(self._second, now_s)
+
+
+def _burn(late: int, judged: int) -> float | None:
+    return late / judged / (1 - OBJECTIVE) if judged else None
 
 
 def _quantile(

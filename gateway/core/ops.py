@@ -21,6 +21,9 @@ class Submit(NamedTuple):
     arrived_ms: int | None = None
     avoid: str = ""  # a backend that is taken only when no other has room
     footprint: int = 0  # KV tokens it will fill at its end: prompt and all of its output
+    key: str = ""  # these three decide nothing: people find their requests by them
+    model: str = ""
+    task_type: str = ""
 
 
 class Release(NamedTuple):

@@ -6,15 +6,16 @@ disagree with what happens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from heapq import heappop, heappush, heapreplace
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush, heapreplace, merge
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.core.flows import TOP, WAITING, Flow, Request, next_step_age_ms
+from gateway.core.flows import TOP, WAITING, Flow, Request, aged, next_step_age_ms, seq_of
 from gateway.core.ordering import TAG_SCALE
 from gateway.core.snapshot import (
     BackendLine,
+    BurnView,
     HeadRow,
     Line,
     LostView,
@@ -26,6 +27,13 @@ from gateway.core.standing import TierState
 
 if TYPE_CHECKING:
     from gateway.core.scheduler import Scheduler
+
+# A tier and the cost that goes before → the p50 and p90 of the wait in seconds, where known.
+Expect = Callable[[str, int], tuple[float, float] | None]
+
+
+def unknown(tier: str, ahead: int) -> None:
+    return None
 
 
 class Place(NamedTuple):
@@ -124,8 +132,23 @@ def upcoming(scheduler: Scheduler) -> Iterator[Place]:
             heappush(heaps[TOP - ghost.level], (ghost.tag, ghost.head.seq, flow))
 
 
-def look(scheduler: Scheduler, now_ms: int, head: int) -> Line:
+def held(scheduler: Scheduler) -> Iterator[Request]:
+    """Those of whom nobody may go, however many slots are free, by arrival."""
+    lines = [flow.line for flow in scheduler.line.flows.values() if flow.parked and flow.waiting]
+    return (r for r in merge(*lines, key=seq_of) if r.state == WAITING)
+
+
+def look(scheduler: Scheduler, now_ms: int, head: int, expect: Expect) -> Line:
     line = scheduler.line
+    ahead = 0
+    rows = []
+    for number, (request, level) in enumerate(islice(upcoming(scheduler), head), start=1):
+        rows.append(_row(number, request, level, now_ms, expect(_tier_of(request), ahead)))
+        ahead += request.cost
+    rows += [
+        _row(None, request, request.flow.level_of(request, now_ms), now_ms, None)
+        for request in islice(held(scheduler), head - len(rows))
+    ]
     return Line(
         version=line.version,
         urgent_threshold=scheduler.urgent_threshold,
@@ -133,10 +156,7 @@ def look(scheduler: Scheduler, now_ms: int, head: int) -> Line:
         waiting=line.waiting,
         backends=backend_lines(scheduler),
         tiers=tuple(_tier_view(tier, now_ms) for tier in line.tiers.values()),
-        head=tuple(
-            _row(number, place, now_ms)
-            for number, place in enumerate(islice(upcoming(scheduler), head), start=1)
-        ),
+        head=tuple(rows),
     )
 
 
@@ -153,6 +173,8 @@ def _tier_view(tier: TierState, now_ms: int) -> TierView:
     in_per_s, out_per_s = ledger.rates_per_s(now_ms)
     rescued, lost = ledger.last_minute(now_ms)
     first_step_ms = next_step_age_ms(terms, 0)
+    overdue = ledger.aged(now_ms, terms.target_wait_ms)
+    burn_5m, burn_1h = ledger.burn(now_ms, overdue)
     return TierView(
         name=rules.name,
         priority=rules.priority,
@@ -162,31 +184,54 @@ def _tier_view(tier: TierState, now_ms: int) -> TierView:
         in_flight=tier.in_flight,
         oldest_s=seconds(now_ms - oldest.arrived_ms) if oldest else None,
         wait=wait_view(ledger.waits(now_ms)),
+        wait_1m=wait_view(ledger.waits_of_minute(now_ms)),
         in_per_s=round(in_per_s, 2),
         out_per_s=round(out_per_s, 2),
         aged=0 if first_step_ms is None else ledger.aged(now_ms, first_step_ms),
-        overdue=ledger.aged(now_ms, terms.target_wait_ms),
+        overdue=overdue,
         rescued_per_min=rescued,
         lost_per_min=LostView(**lost),
+        burn=BurnView(_tenths(burn_5m), _tenths(burn_1h)),
         target_wait_s=rules.target_wait_s,
         max_wait_s=rules.max_wait_s,
         max_waiting=rules.max_waiting,
     )
 
 
-def _row(number: int, place: Place, now_ms: int) -> HeadRow:
-    request, level = place
-    terms = request.flow.terms
+def _row(
+    place: int | None,
+    request: Request,
+    level: int,
+    now_ms: int,
+    eta_s: tuple[float, float] | None,
+) -> HeadRow:
+    flow, terms = request.flow, request.flow.terms
     waited_ms = now_ms - request.arrived_ms
+    lifted = aged(terms, waited_ms)
     return HeadRow(
-        place=number,
+        place=place,
         id=request.id,
-        tenant=request.flow.tenant.slug,
-        tier=request.flow.tier.rules.name,
+        tenant=flow.tenant.slug,
+        tier=_tier_of(request),
+        task_type=request.task_type,
+        key=request.key,
+        model=request.model,
         priority=terms.priority,
-        boost=level - terms.priority,
+        aged=lifted,
+        boost=level - terms.priority - lifted,
         effective_priority=level,
         waited_s=seconds(waited_ms),
-        tokens=request.cost,
+        tokens_in=request.prompt_tokens,
+        tokens_out=max(0, request.footprint - request.prompt_tokens),
         overdue=waited_ms >= terms.target_wait_ms,
+        held="" if place is not None else "paused" if flow.tier.paused else "tenant_cap",
+        eta_s=eta_s,
     )
+
+
+def _tier_of(request: Request) -> str:
+    return request.flow.tier.rules.name
+
+
+def _tenths(burn: float | None) -> float | None:
+    return None if burn is None else round(burn, 1)

@@ -134,8 +134,8 @@ class Scheduler:
             moments.append(free_at_ms)
         return min(moments, default=None)
 
-    def look(self, now_ms: int, head: int = 50) -> Line:
-        return outlook.look(self, now_ms, head)
+    def look(self, now_ms: int, head: int = 50, expect: outlook.Expect = outlook.unknown) -> Line:
+        return outlook.look(self, now_ms, head, expect)
 
     def position(self, id: str) -> int | None:
         """The place in line from 1, as if nothing else came; None: not waiting, or parked."""
@@ -182,6 +182,9 @@ class Scheduler:
             expires_at_ms=op.expires_at_ms,
             avoid=op.avoid,
             flow=line.flow(tier, tenant),
+            key=op.key,
+            model=op.model,
+            task_type=op.task_type,
         )
         self.requests[op.id] = request
         self.largest_cost = max(self.largest_cost, cost)
@@ -346,7 +349,8 @@ class Scheduler:
             line.look_again(tenant)
 
         waited_ms = line.now_ms - request.arrived_ms
-        tier.ledger.dispatched(line.now_ms, waited_ms, rescued=rescued)
+        late = waited_ms > flow.terms.target_wait_ms
+        tier.ledger.dispatched(line.now_ms, waited_ms, rescued=rescued, late=late)
         terms = flow.terms
         self._decisions.append(
             Dispatch(

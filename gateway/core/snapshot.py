@@ -6,16 +6,18 @@ to a millisecond; numbers of tokens are estimates, as the scheduler charges them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.core.ledger import Quantile, Waits
 
 VERSION = 1
 BackendState = Literal["up", "down", "draining", "unknown"]
+Held = Literal["", "paused", "tenant_cap"]
 SchedulingPolicy = Literal["priority", "fcfs", "unknown"]
 
 
@@ -34,6 +36,13 @@ class WaitView(Struct, frozen=True):
     p99: QuantileView | None
 
 
+class BurnView(Struct, frozen=True):
+    """How fast late requests use up what the objective allows: 1.0 is just the share allowed."""
+
+    m5: float | None
+    h1: float | None
+
+
 class LostView(Struct, frozen=True):
     rejected: int
     expired: int
@@ -50,30 +59,44 @@ class TierView(Struct, frozen=True, kw_only=True):
     in_flight: int
     oldest_s: float | None
     wait: WaitView
+    wait_1m: WaitView  # the same over one minute
     in_per_s: float
     out_per_s: float
     aged: int  # waiting, and lifted above the tier's priority by now
     overdue: int  # waiting past the target, so in the rescue lane
     rescued_per_min: int
     lost_per_min: LostView
+    burn: BurnView
+    tokens_per_s: float = 0.0  # output tokens of what finished; the scheduler never sees them
     target_wait_s: float
     max_wait_s: float
     max_waiting: int
 
 
-class HeadRow(Struct, frozen=True, kw_only=True):
-    """One of the first in line.  ``effective_priority`` is ``priority`` + ``boost``."""
+class HeadRow(Struct, frozen=True, kw_only=True, array_like=True):
+    """One of the first in line: in JSON a list, in the order of ``PoolView.head_columns``.
 
-    place: int
+    ``effective_priority`` is ``priority`` + ``aged`` + ``boost``.  Fifty rows are most of a frame;
+    with a name before each value they would be twice as long.
+    """
+
+    place: int | None = None  # None: nothing of its flow may go, see ``held``
     id: str
     tenant: str
     tier: str
-    priority: int
-    boost: int
+    task_type: str = ""
+    key: str = ""  # the id8 of the key it came with
+    model: str = ""  # "" where the pool serves one model only
+    priority: int  # the tier's
+    aged: int = 0
+    boost: int = 0  # by a person
     effective_priority: int
     waited_s: float
-    tokens: int
-    overdue: bool
+    tokens_in: int
+    tokens_out: int  # estimated
+    overdue: bool = False
+    held: Held = ""
+    eta_s: tuple[float, float] | None = None  # the p50 and p90 of its dispatch, from now
 
 
 class BackendLine(Struct, frozen=True):
@@ -109,6 +132,8 @@ class EngineView(Struct, frozen=True, kw_only=True):
     kv_usage: float | None = None
     tokens_per_s: float | None = None
     preemptions: int | None = None
+    preempted_per_min: int | None = None
+    lookahead: int = 0  # what may wait inside it when all is well
     scheduling_policy: SchedulingPolicy = "unknown"
     error: str = ""
 
@@ -128,6 +153,7 @@ class PoolView(Struct, frozen=True, kw_only=True):
     waiting: int
     backends: tuple[BackendView, ...]
     tiers: tuple[TierView, ...]
+    head_columns: tuple[str, ...] = HeadRow.__struct_fields__
     head: tuple[HeadRow, ...]
 
 
@@ -141,9 +167,13 @@ class Frame(Struct, frozen=True, kw_only=True):
 
 
 def pool_view(
-    name: str, models: Sequence[str], line: Line, engines: Sequence[EngineView]
+    name: str,
+    models: Sequence[str],
+    line: Line,
+    engines: Sequence[EngineView],
+    tokens_per_s: Mapping[str, float] | None = None,
 ) -> PoolView:
-    """Join the line with what is known of the engines.
+    """Join the line with what is known of the engines, and of the tokens each tier produces.
 
     A backend that only one side knows is shown as well: it is new, or it is going.
     """
@@ -163,8 +193,11 @@ def pool_view(
         backends=tuple(
             _backend_view(known.get(n) or EngineView(name=n), slots.get(n)) for n in names
         ),
-        tiers=line.tiers,
-        head=line.head,
+        tiers=tuple(
+            replace(tier, tokens_per_s=round((tokens_per_s or {}).get(tier.name, 0.0), 1))
+            for tier in line.tiers
+        ),
+        head=line.head if len(models) > 1 else tuple(replace(row, model="") for row in line.head),
     )
 
 
@@ -181,15 +214,13 @@ def for_tenant(frame: Frame, slug: str) -> Frame:
 
     Places are kept, so the tenant sees how far down the line it stands, not who is ahead.
     """
-    return msgspec.structs.replace(
+    return replace(
         frame,
         pools=tuple(
-            msgspec.structs.replace(
+            replace(
                 pool,
                 head=tuple(row for row in pool.head if row.tenant == slug),
-                backends=tuple(
-                    msgspec.structs.replace(backend, url="", error="") for backend in pool.backends
-                ),
+                backends=tuple(replace(backend, url="", error="") for backend in pool.backends),
             )
             for pool in frame.pools
         ),

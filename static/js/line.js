@@ -1,7 +1,26 @@
 // The head of the line: the first requests in the order of dispatch, and why each stands there.
 
 import { patchTable, setText } from "./patch.js";
-import { count, priority, seconds, sum, tokens } from "./units.js";
+import { ABSENT, count, priority, range, seconds, sum, tokens } from "./units.js";
+
+const HELD = { paused: "the tier is paused", tenant_cap: "parked: its tenant has all it may in flight" };
+
+/** The rows of a frame come as lists; the names of their columns come once. */
+export function rowsOf({ head, head_columns: names }) {
+  return head.map((row) => Object.fromEntries(names.map((name, i) => [name, row[i]])));
+}
+
+/** Why a request stands where it stands, in one line. */
+export function because(entry) {
+  return [sum(entry), entry.overdue && !entry.held ? "rescue lane" : "", HELD[entry.held] ?? entry.held].filter(Boolean).join(", ");
+}
+
+/** When it is expected to go: a range, never one promise. */
+export function expected({ place, eta_s: eta }) {
+  if (place == null) return ABSENT;
+  if (place === 1) return "next";
+  return eta ? range(...eta) : ABSENT;
+}
 
 export function lineCells(entry) {
   return [
@@ -9,16 +28,20 @@ export function lineCells(entry) {
     entry.id,
     entry.tenant,
     `${entry.tier} ${priority(entry.priority)}`,
-    tokens(entry.tokens),
+    entry.task_type || ABSENT,
+    entry.key || ABSENT,
+    `${tokens(entry.tokens_in)} / ${tokens(entry.tokens_out)}`,
     seconds(entry.waited_s),
-    sum(entry) + (entry.overdue ? ", rescue lane" : ""),
+    because(entry),
+    expected(entry),
   ];
 }
 
 export function patchLine(root, pool, ranks) {
-  const { head, waiting } = pool;
+  const { waiting } = pool;
+  const head = rowsOf(pool);
   const body = root.querySelector("[data-line]");
-  patchTable(body, head.map(lineCells), [0, 4, 5]);
+  patchTable(body, head.map(lineCells), [0, 6, 7, 9]);
   head.forEach((entry, i) => {
     body.children[i].dataset.rank = ranks.get(entry.tier) ?? "";
     body.children[i].dataset.overdue = entry.overdue ? "yes" : "";

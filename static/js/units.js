@@ -57,10 +57,17 @@ export function quantile(q) {
   return q == null ? ABSENT : (q.at_least ? "≥\u00a0" : "") + seconds(q.value_s);
 }
 
-/** Why a request stands where it does, as a sum: "standard 0 + 5 aged = 5". */
-export function sum({ tier, priority: own, boost, effective_priority: effective }) {
-  const start = `${tier} ${priority(own)}`;
-  return boost > 0 ? `${start} + ${boost} aged = ${priority(effective)}` : start;
+/** Why a request stands where it does, as a sum: "standard 0 + 5 aged + 2 boost = 7". */
+export function sum({ tier, priority: own, aged, boost, effective_priority: effective }) {
+  const parts = [aged ? ` + ${aged} aged` : "", boost ? ` ${boost < 0 ? MINUS : "+"} ${Math.abs(boost)} boost` : ""].join("");
+  return `${tier} ${priority(own)}${parts}${parts && ` = ${priority(effective)}`}`;
+}
+
+/** An expectation as a range: "0-1 s", "12-30 s", "2m10s-4m". */
+export function range(low, high) {
+  const [from, to] = [Math.floor(low), Math.ceil(high)];
+  if (from >= to) return seconds(to);
+  return to < 60 ? `${from}\u2013${to} s` : `${from === 0 ? "0 s" : seconds(from)}\u2013${seconds(to)}`;
 }
 
 /** 11:24:03, here or in UTC. */

@@ -140,3 +140,32 @@ def test_aged_waiters_are_counted_without_looking_at_them():
 
     assert ledger.aged(60_000, 30_000) == 15
     assert ledger.waiting_since(9_000) == (5, 35)
+
+
+def test_late_requests_burn_what_the_objective_allows():
+    ledger = TierLedger()
+    for n in range(100):
+        ledger.dispatched(1_000, 10, rescued=False, late=n < 3)
+
+    assert ledger.burn(2_000, overdue=0) == (pytest.approx(3.0), pytest.approx(3.0))
+    assert ledger.burn(2_000, overdue=100)[0] == pytest.approx(51.5)
+
+
+def test_who_expired_was_late_and_an_hour_remembers_longer_than_five_minutes():
+    ledger = TierLedger()
+    ledger.lost(1_000, "expired")
+
+    assert ledger.burn(2_000, 0) == (pytest.approx(100), pytest.approx(100))
+    assert ledger.burn(400_000, 0) == (None, pytest.approx(100))
+    assert ledger.burn(4_000_000, 0) == (None, None)
+
+
+def test_a_minute_of_waits_forgets_the_minute_before():
+    ledger = ledger_with([9_000] * 20, now_ms=1_000)
+    for _ in range(20):
+        ledger.dispatched(100_000, 10, rescued=False)
+
+    minute = ledger.waits_of_minute(100_000)
+
+    assert (minute.n, minute.worst_ms) == (20, 10)
+    assert (ledger.waits(100_000).n, ledger.waits(100_000).worst_ms) == (40, 9_000)

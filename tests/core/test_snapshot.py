@@ -10,21 +10,22 @@ from gateway.core.snapshot import EngineView, Frame, PoolView, encode, for_tenan
 
 TIER_FIELDS = {
     "name", "priority", "state", "waiting", "waiting_tokens", "in_flight", "oldest_s", "wait",
-    "in_per_s", "out_per_s", "aged", "overdue", "rescued_per_min", "lost_per_min",
+    "wait_1m", "in_per_s", "out_per_s", "aged", "overdue", "rescued_per_min", "lost_per_min", "burn",
+    "tokens_per_s",
     "target_wait_s", "max_wait_s", "max_waiting",
 }  # fmt: skip
 POOL_FIELDS = {
     "name", "models", "in_flight", "limit", "held_back", "urgent_threshold", "waiting",
-    "backends", "tiers", "head",
+    "backends", "tiers", "head_columns", "head",
 }  # fmt: skip
 BACKEND_FIELDS = {
     "name", "url", "state", "in_flight", "limit", "engine_running", "engine_waiting", "kv_usage",
-    "tokens_per_s", "preemptions", "scheduling_policy", "error",
+    "tokens_per_s", "preemptions", "preempted_per_min", "lookahead", "scheduling_policy", "error",
 }  # fmt: skip
-ROW_FIELDS = {
-    "place", "id", "tenant", "tier", "priority", "boost", "effective_priority", "waited_s",
-    "tokens", "overdue",
-}  # fmt: skip
+ROW_FIELDS = [
+    "place", "id", "tenant", "tier", "task_type", "key", "model", "priority", "aged", "boost",
+    "effective_priority", "waited_s", "tokens_in", "tokens_out", "overdue", "held", "eta_s",
+]  # fmt: skip
 
 
 def a_minute() -> tuple[Scheduler, int]:
@@ -57,7 +58,8 @@ def test_the_frame_has_the_promised_fields_and_no_others():
     assert shown.keys() == POOL_FIELDS
     assert all(tier.keys() == TIER_FIELDS for tier in shown["tiers"])
     assert all(backend.keys() == BACKEND_FIELDS for backend in shown["backends"])
-    assert all(row.keys() == ROW_FIELDS for row in shown["head"])
+    assert shown["head_columns"] == ROW_FIELDS
+    assert all(len(row) == len(ROW_FIELDS) for row in shown["head"])
     standard = shown["tiers"][2]
     assert standard["wait"].keys() == {"n", "worst_s", "p50", "p95", "p99"}
     assert standard["wait"]["p50"].keys() == {"value_s", "at_least"}
@@ -98,10 +100,11 @@ def test_the_head_says_effective_priorities_as_a_sum():
 
     head = scheduler.look(now_ms).head
 
-    assert [row.place for row in head] == list(range(1, 36))
-    assert all(row.priority + row.boost == row.effective_priority for row in head)
+    assert [row.place for row in head] == [*range(1, 36), None]  # the last waits in a paused tier
+    assert all(row.priority + row.aged + row.boost == row.effective_priority for row in head)
     boosted = next(row for row in head if row.id == "s30")
-    assert (boosted.boost, boosted.effective_priority, boosted.waited_s) == (10, 10, 62.5)
+    assert (boosted.aged, boosted.boost, boosted.effective_priority) == (5, 5, 10)
+    assert (boosted.waited_s, boosted.held, head[-1].held) == (62.5, "", "paused")
 
 
 def test_a_tenant_sees_its_own_rows_and_no_address():
@@ -112,8 +115,8 @@ def test_a_tenant_sees_its_own_rows_and_no_address():
     cut = for_tenant(frame, "birch")
 
     (shown,) = cut.pools
-    assert [row.id for row in shown.head] == ["mine"]
-    assert shown.head[0].place > 1
+    assert [row.id for row in shown.head] == ["mine", "b"]
+    assert (shown.head[0].place or 0) > 1
     assert b"acme" not in encode(cut)
     assert b"10.0.0" not in encode(cut)
     assert b"refused" not in encode(cut)

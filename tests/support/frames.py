@@ -13,6 +13,7 @@ from typing import NamedTuple
 from gateway.core.policy import Policy, Tier, default_policy
 from gateway.core.snapshot import (
     BackendView,
+    BurnView,
     Frame,
     HeadRow,
     LostView,
@@ -23,6 +24,14 @@ from gateway.core.snapshot import (
 )
 
 TENANTS = ("acme", "birch", "cedar", "dune")
+KEYS = {"acme": "XoBh07B0", "birch": "k9TTq2aa", "cedar": "p0RT5aaQ", "dune": "91kQz0Lm"}
+TASKS = {
+    "realtime": "chat",
+    "critical": "code_generation",
+    "standard": "summarize",
+    "batch": "batch_inference",
+    "background": "data_augmentation",
+}
 ID_LETTERS = "0123456789abcdef"
 BUSY = {"realtime": 1.2, "critical": 3.1, "standard": 3.0, "batch": 0.9, "background": 0.1}
 WINDOW_S = 300
@@ -32,7 +41,8 @@ class Waiting(NamedTuple):
     id: str
     tenant: str
     tier: Tier
-    tokens: int
+    tokens_in: int
+    tokens_out: int
     arrived_s: float
 
 
@@ -74,7 +84,9 @@ class Traffic:
             self._out[name] += (gone.get(name, 0) - self._out[name]) / 30
             self._running[name] += (gone.get(name, 0) * 8 - self._running[name]) / 8
 
-    def frame(self, at: float, *, epoch: str = "made-up", version: int = 17) -> Frame:
+    def frame(
+        self, at: float, *, epoch: str = "made-up", version: int = 17, head: int = 50
+    ) -> Frame:
         self._seq += 1
         tiers = tuple(self._tier(tier) for tier in self.policy.by_urgency)
         line = self._line()
@@ -89,18 +101,25 @@ class Traffic:
             waiting=len(line),
             backends=self._backends(running),
             tiers=tiers,
-            head=tuple(self._row(i + 1, one) for i, one in enumerate(line[:50])),
+            head=self._head(line, head),
         )
         return Frame(seq=self._seq, at=at, epoch=epoch, policy_version=version, pools=(pool,))
 
+    def _head(self, line: list[Waiting], most: int) -> tuple[HeadRow, ...]:
+        free = [one for one in line if one.tier.name not in self.paused]
+        held = [one for one in line if one.tier.name in self.paused]
+        placed = [*enumerate(free, start=1), *((None, one) for one in held)]
+        return tuple(self._row(place, one) for place, one in placed[:most])
+
     def _arrive(self, tier: Tier) -> None:
-        letters = "".join(self._random.choices(ID_LETTERS, k=8))
+        letters = "".join(self._random.choices(ID_LETTERS, k=22))
         self._waiting[tier.name].append(
             Waiting(
                 id=f"req_{letters}",
                 tenant=self._random.choice(TENANTS),
                 tier=tier,
-                tokens=round(self._random.lognormvariate(6.3, 0.8)),
+                tokens_in=round(self._random.lognormvariate(6.3, 0.8)),
+                tokens_out=round(self._random.lognormvariate(5.3, 0.6)),
                 arrived_s=self.now_s - self._random.random(),
             )
         )
@@ -152,10 +171,11 @@ class Traffic:
             priority=tier.priority,
             state="paused" if tier.name in self.paused else "open",
             waiting=len(queue),
-            waiting_tokens=sum(one.tokens for one in queue),
+            waiting_tokens=sum(one.tokens_in + one.tokens_out for one in queue),
             in_flight=in_flight,
             oldest_s=round(max(waited), 3) if waited else None,
             wait=_waits([wait for _, wait in finished], waited),
+            wait_1m=_waits([w for at, w in finished if at > self.now_s - 60], waited),
             in_per_s=round(self._in[tier.name], 2),
             out_per_s=round(self._out[tier.name], 2),
             aged=sum(self._boost(one) > 0 for one in queue),
@@ -164,24 +184,37 @@ class Traffic:
             lost_per_min=LostView(
                 rejected=0, expired=len(self._expired[tier.name]), evicted=0, cancelled=0
             ),
+            burn=self._burn(tier, [wait for _, wait in finished], waited),
+            tokens_per_s=round(28.0 * in_flight, 1),
             target_wait_s=tier.target_wait_s,
             max_wait_s=tier.max_wait_s,
             max_waiting=tier.max_waiting,
         )
 
-    def _row(self, place: int, one: Waiting) -> HeadRow:
-        waited, boost = self.now_s - one.arrived_s, self._boost(one)
+    def _burn(self, tier: Tier, finished: list[float], waiting: list[float]) -> BurnView:
+        late = sum(wait > tier.target_wait_s for wait in finished + waiting)
+        judged = len(finished) + sum(wait > tier.target_wait_s for wait in waiting)
+        burn = round(100 * late / judged, 1) if judged else None
+        return BurnView(m5=burn, h1=burn)
+
+    def _row(self, place: int | None, one: Waiting) -> HeadRow:
+        waited, aged = self.now_s - one.arrived_s, self._boost(one)
         return HeadRow(
             place=place,
             id=one.id,
             tenant=one.tenant,
             tier=one.tier.name,
+            task_type=TASKS.get(one.tier.name, ""),
+            key=KEYS[one.tenant],
             priority=one.tier.priority,
-            boost=boost,
-            effective_priority=one.tier.priority + boost,
+            aged=aged,
+            effective_priority=one.tier.priority + aged,
             waited_s=round(waited, 3),
-            tokens=one.tokens,
+            tokens_in=one.tokens_in,
+            tokens_out=one.tokens_out,
             overdue=waited > one.tier.target_wait_s,
+            held="" if place else "paused",
+            eta_s=(round(place / 9, 1), round(place / 5, 1)) if place else None,
         )
 
     def _backends(self, running: int) -> tuple[BackendView, ...]:
@@ -199,6 +232,8 @@ class Traffic:
                 kv_usage=round(0.9 * load, 3),
                 tokens_per_s=round(900 * load + self._random.random() * 20, 1) if running else 0.0,
                 preemptions=0,
+                preempted_per_min=0,
+                lookahead=2,
                 scheduling_policy="fcfs" if self.fcfs and name == "gpu-2" else "priority",
             )
             for name, in_flight in (("gpu-1", running - half), ("gpu-2", half))

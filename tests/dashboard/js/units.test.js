@@ -19,8 +19,8 @@ test("a lower bound says so", () => {
 });
 
 test("an effective priority is a sum that adds up, with a real minus sign", () => {
-  const aged = { tier: "standard", priority: 0, boost: 5, effective_priority: 5 };
-  const fresh = { tier: "batch", priority: -5, boost: 0, effective_priority: -5 };
+  const aged = { tier: "standard", priority: 0, aged: 5, boost: 0, effective_priority: 5 };
+  const fresh = { tier: "batch", priority: -5, aged: 0, boost: 0, effective_priority: -5 };
 
   assert.equal(units.sum(aged), "standard 0 + 5 aged = 5");
   assert.equal(units.sum(fresh), "batch −5");
