@@ -175,6 +175,7 @@ INSTALLED_APPS = [
     "dashboard.policies",
     "dashboard.live",
     "dashboard.delivery",
+    "dashboard.api",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

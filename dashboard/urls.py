@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from dashboard.accounts.views import home
+from dashboard.api import site as api
 from dashboard.live import doctor
 from dashboard.live.views import live_api
 
@@ -17,5 +18,6 @@ urlpatterns = [
     path("policy/", include("dashboard.policies.urls")),
     path("audit/", include("dashboard.audit.urls")),
     path("api/v1/live", live_api, name="live-api"),
+    path("api/v1/", api.urls),
     path("_admin/", admin.site.urls),
 ]

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from msgspec import to_builtins
 
+from dashboard.accounts.actor import actor
 from dashboard.accounts.models import Membership
 from dashboard.audit.log import changed, record
 from gateway import keys
@@ -37,6 +38,16 @@ def make_tenant(request: HttpRequest, slug: str, name: str) -> Tenant:
     after = {"name": name, "status": tenant.status}
     _record(request, "tenant.created", f"tenant:{slug}", tenant, after=after)
     return tenant
+
+
+@transaction.atomic
+def rename_tenant(request: HttpRequest, tenant: Tenant, name: str) -> None:
+    before, after = changed({"name": tenant.name}, {"name": name})
+    if after:
+        tenant.name = name
+        tenant.save(update_fields=["name"])
+        about = f"tenant:{tenant.slug}"
+        _record(request, "tenant.renamed", about, tenant, before=before, after=after)
 
 
 @transaction.atomic
@@ -161,4 +172,4 @@ def _member(person: User) -> str:
 
 
 def _record(request: HttpRequest, verb: str, object: str, tenant: Tenant, **details: Any) -> None:
-    record(request.user, verb, object, tenant=tenant.slug, request=request, **details)
+    record(actor(request), verb, object, tenant=tenant.slug, request=request, **details)

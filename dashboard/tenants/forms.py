@@ -44,9 +44,13 @@ class TenantForm(forms.Form):
         widget=forms.TextInput(attrs={"autocapitalize": "none", "spellcheck": "false"}),
     )
 
+    def __init__(self, *args: Any, tenant: Tenant | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._own = tenant
+
     def clean_slug(self) -> str:
         slug: str = self.cleaned_data["slug"]
-        if Tenant.objects.filter(slug=slug).exists():
+        if self._own is None and Tenant.objects.filter(slug=slug).exists():
             raise forms.ValidationError("There is a tenant of this name.")
         return slug
 
@@ -152,9 +156,9 @@ class NewKeyForm(KeyRulesForm):
         label="Valid for", choices=[*TERMS.items(), (NEVER, "until revoked")], initial="180"
     )
     kind = forms.ChoiceField(
-        choices=[("live", "calls models"), ("admin", "reads metrics and all requests, no models")],
+        choices=[("live", "calls models"), ("admin", "manages tenants, keys and the policy by API, no models")],
         initial="live",
-        help_text="An admin key sees what all tenants do.",
+        help_text="An admin key sees and changes what all tenants do.",
     )
     field_order = ["name", "service", "term", "ceiling", "models", "endpoints", "networks", "kind"]
 
