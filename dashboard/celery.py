@@ -14,6 +14,8 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "prune-samples": {"task": "gateway.tasks.prune_samples", "schedule": 300.0},
+    "roll-up-history": {"task": "gateway.tasks.roll_up_history", "schedule": 60.0},
+    "prune-history": {"task": "gateway.tasks.prune_history", "schedule": 3600.0},
     "prune-usage": {"task": "gateway.tasks.prune_usage", "schedule": 3600.0},
 }
 

@@ -176,6 +176,7 @@ class Proxy:
             task_type=wanted.task_type,
         )
         pool.steering.arrived(charged.placement.tier.priority)
+        self.recorder.arrived(journey)
         turn = pool.queue.turn(submit)
         try:
             async with progress.told(journey):
@@ -195,6 +196,7 @@ class Proxy:
             backend = pool.backends[dispatch.backend]
             journey.dispatched(dispatch, backend)
             self.metrics.dispatched(journey)
+            self.recorder.dispatched(journey)
             await progress.say_dispatched(journey)
             number = wire.vllm_priority(
                 dispatch.priority, scheduled_by_priority=backend.takes_priority

@@ -8,6 +8,7 @@ loses up to a second of rows; no decision depends on them.
 import asyncio
 import atexit
 import logging
+import secrets
 import threading
 import time
 from collections import deque
@@ -19,7 +20,8 @@ from django.db import DataError, Error, IntegrityError, close_old_connections, c
 from django.db import models as orm
 from django.db.transaction import atomic
 
-from gateway.models import APIKey, QueueSample, UsageRecord
+from gateway.core.buckets import Bucket, Tallies
+from gateway.models import APIKey, QueueBucket, QueueSample, UsageRecord
 
 if TYPE_CHECKING:
     from gateway.journey import Journey
@@ -75,13 +77,17 @@ class Sample(NamedTuple):
     out_per_s: float
 
 
+Row = Usage | Sample | Bucket
+
+
 class Recorder:
     """``start`` it, tell it of requests and samples, ``close`` it; ``lost`` counts rows given up."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self.lost = 0
         self._now = now
-        self._rows: deque[Usage | Sample] = deque(maxlen=MOST_ROWS)
+        self._rows: deque[Row] = deque(maxlen=MOST_ROWS)
+        self._tallies = Tallies(writer=secrets.token_hex(8))
         self._used_at: dict[str, datetime] = {}  # by id8, since the last time it was written
         self._touched_at = 0.0
         self._wake = threading.Event()
@@ -96,15 +102,36 @@ class Recorder:
         """The newest finished request that is not written yet."""
         return next(row for row in reversed(self._rows) if isinstance(row, Usage))
 
+    def arrived(self, journey: "Journey") -> None:
+        """A request joins its tier's line."""
+        self._tallies.arrived(*_where(journey))
+
+    def dispatched(self, journey: "Journey") -> None:
+        self._tallies.dispatched(*_where(journey), int(journey.queue_wait_s * 1000))
+
     def record(self, journey: "Journey") -> None:
         """Note a finished request.  One without a proven key or a readable body used nothing."""
         if journey.caller is not None and journey.call is not None:
             self.append(_usage(journey, self._now()))
+        if journey.placement is not None and journey.dispatch is None:
+            if journey.charged is None:  # refused before it could join
+                self.arrived(journey)
+            self._tallies.lost(*_where(journey), journey.code)
 
     def sample(self, sample: Sample) -> None:
+        for bucket in self._tallies.turn_to(sample.at):
+            self.append(bucket)
+        self._tallies.seen(
+            sample.pool,
+            sample.tier,
+            waiting=sample.waiting,
+            in_flight=sample.in_flight,
+            oldest_s=sample.oldest_s,
+            wait_p95_s=sample.wait_p95_s,
+        )
         self.append(sample)
 
-    def append(self, row: Usage | Sample) -> None:
+    def append(self, row: Row) -> None:
         if len(self._rows) == MOST_ROWS:
             self.lost += 1  # the deque lets go of its oldest
         self._rows.append(row)
@@ -124,6 +151,8 @@ class Recorder:
         """Write what is left and end the thread."""
         atexit.unregister(self.stop)
         if self._thread is not None:
+            for bucket in self._tallies.rest():
+                self.append(bucket)
             self._closing = True
             self._wake.set()
             self._thread.join()
@@ -152,7 +181,7 @@ class Recorder:
             self.lost += max(0, len(batch) - room)
             self._rows.extendleft(reversed(batch[-room:] if room else []))
 
-    def _note_use(self, batch: Sequence[Usage | Sample]) -> None:
+    def _note_use(self, batch: Sequence[Row]) -> None:
         for row in batch:
             if isinstance(row, Usage):
                 self._used_at[row.key_id8] = row.arrived_at
@@ -160,6 +189,12 @@ class Recorder:
             APIKey.objects.all().touch(self._used_at)
             self._used_at = {}
             self._touched_at = self._now()
+
+
+def _where(journey: "Journey") -> tuple[str, str]:
+    assert journey.pool is not None
+    assert journey.placement is not None
+    return journey.pool.name, journey.placement.tier.name
 
 
 def _usage(journey: "Journey", now: float) -> Usage:
@@ -201,7 +236,7 @@ def _fitting(text: str, length: int) -> str:
     return text.replace("\0", "")[:length]
 
 
-def _write(batch: Sequence[Usage | Sample]) -> None:
+def _write(batch: Sequence[Row]) -> None:
     """One transaction for all of it."""
     usage = [row for row in batch if isinstance(row, Usage)]
     samples = [
@@ -212,9 +247,10 @@ def _write(batch: Sequence[Usage | Sample]) -> None:
     with atomic():
         _insert(UsageRecord, Usage._fields, usage)
         _insert(QueueSample, Sample._fields, samples)
+        _insert(QueueBucket, Bucket._fields, [row for row in batch if isinstance(row, Bucket)])
 
 
-def _write_each(batch: Sequence[Usage | Sample]) -> int:
+def _write_each(batch: Sequence[Row]) -> int:
     """Row by row, after a batch was refused.  Returns how many rows were given up."""
     lost = 0
     for row in batch:

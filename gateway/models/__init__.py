@@ -6,11 +6,13 @@ No clock and no network in this package.
 
 from gateway.models.announced import Revision
 from gateway.models.backends import Backend, BackendRow
+from gateway.models.buckets import KEPT_S, QueueBucket
 from gateway.models.history import Grouping, QueueSample, UsageRecord, Used, UsedInADay
 from gateway.models.policies import Immutable, PolicyVersion
 from gateway.models.tenants import AlreadyRotated, APIKey, Tenant
 
 __all__ = [
+    "KEPT_S",
     "APIKey",
     "AlreadyRotated",
     "Backend",
@@ -18,6 +20,7 @@ __all__ = [
     "Grouping",
     "Immutable",
     "PolicyVersion",
+    "QueueBucket",
     "QueueSample",
     "Revision",
     "Tenant",

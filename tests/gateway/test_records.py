@@ -7,7 +7,9 @@ import pytest
 from django.db import OperationalError, connection
 
 from gateway import records
-from gateway.models import APIKey, QueueSample, Tenant, UsageRecord
+from gateway.core.buckets import Bucket
+from gateway.core.sketch import Sketch
+from gateway.models import APIKey, QueueBucket, QueueSample, Tenant, UsageRecord
 from gateway.records import Recorder, Sample, Usage
 from tests.support.clock import until
 
@@ -60,9 +62,66 @@ def test_what_is_recorded_is_what_is_stored(recorder):
 
 def test_every_column_is_written():
     """A column added to a model and not to its row would be empty for ever."""
-    for model, row in ((UsageRecord, Usage), (QueueSample, Sample)):
+    for model, row in ((UsageRecord, Usage), (QueueSample, Sample), (QueueBucket, Bucket)):
         columns = {field.attname for field in model._meta.concrete_fields} - {"id"}
         assert columns == set(row._fields)
+
+
+def test_ten_seconds_become_one_bucket_a_tier(recorder):
+    for second in range(11):
+        recorder.sample(SAMPLE._replace(at=NOON.timestamp() + second, waiting=second))
+    recorder.flush()
+
+    found = QueueBucket.objects.get()
+    assert (found.step_s, found.start, found.tier) == (10, int(NOON.timestamp()), "realtime")
+    assert (found.seconds, found.waiting_min, found.waiting_max) == (10, 0, 9)
+    assert (found.oldest_max_s, found.wait_p95_max_s) == (1.5, None)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_seconds_that_run_are_written_at_the_end():
+    recorder = Recorder()
+    recorder.start()
+    recorder.sample(SAMPLE)
+
+    recorder.stop()
+
+    assert QueueBucket.objects.get().seconds == 1
+
+
+async def test_buckets_count_what_came_what_went_and_what_was_lost(gateway):
+    recorder = gateway.proxy.recorder
+    at = NOON.timestamp()
+    for tier in ("realtime", "standard"):
+        recorder.sample(SAMPLE._replace(tier=tier, at=at))
+    async with gateway.chat("chat"), gateway.chat("chat"):
+        await until(lambda: len(gateway.vllm.generations) == 2)
+        async with gateway.chat("translate"):
+            await until(lambda: gateway.waiting == 1)
+
+    recorder.sample(SAMPLE._replace(at=at + 10))
+
+    found = {row.tier: row for row in recorder._rows if isinstance(row, Bucket)}
+    assert (found["realtime"].arrived, found["realtime"].dispatched) == (2, 2)
+    assert Sketch.read(found["realtime"].waits).n == 2
+    assert found["realtime"].lost == ""
+    assert (found["standard"].arrived, found["standard"].dispatched) == (1, 0)
+    assert found["standard"].lost == "client_disconnected:1"
+
+
+async def test_what_is_refused_before_it_joins_came_and_was_lost(gateway):
+    recorder = gateway.proxy.recorder
+    recorder.sample(SAMPLE._replace(at=NOON.timestamp()))
+    body = {"model": "qwen", "messages": [{"role": "user", "content": "hi"}]}
+    headers = {"x-task-type": "chat", "x-laneway-deadline-ms": "soon"}
+    async with gateway.ask("/v1/chat/completions", body, headers=headers) as call:
+        await call.done()
+
+    recorder.sample(SAMPLE._replace(at=NOON.timestamp() + 10))
+
+    (found,) = [row for row in recorder._rows if isinstance(row, Bucket)]
+    assert (call.status, found.lost) == (400, "invalid_header:1")
+    assert (found.arrived, found.dispatched) == (1, 0)
 
 
 def test_a_thousand_rows_are_one_transaction(recorder, django_assert_num_queries):
