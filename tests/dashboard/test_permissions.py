@@ -64,6 +64,7 @@ OPEN_TO: dict[str, set[str]] = {
     "home": WATCHERS | MEMBERS,
     "live:page": WATCHERS,
     "live:figures": WATCHERS,
+    "live:history": WATCHERS,
     "live-api": WATCHERS,
     "doctor": WATCHERS,
     "accounts:login": ALL,
