@@ -79,7 +79,7 @@ class DataPlane:
         self.fleet = Fleet(settings.LANEWAY_BACKEND_KEY)
         self.metrics = Metrics(self.fleet)
         self.proxy = Proxy(self.directory, self.fleet, self.upstream, self.metrics, self.recorder)
-        self.publisher = Publisher(self.directory, self.fleet, self.recorder)
+        self.publisher = Publisher(self.directory, self.fleet, self.recorder, self.proxy.register)
         self.publisher.listeners += self._listeners
         await self.upstream.start()
         self.recorder.start()

@@ -18,7 +18,7 @@ from gateway.core.policy import Policy
 from gateway.core.snapshot import PoolView, SchedulingPolicy
 from gateway.core.witness import Witness
 from gateway.models import BackendRow
-from gateway.pools import Pool
+from gateway.pools import HEAD, Pool
 from gateway.scrape import read_figures
 from gateway.selfreport import PATH, read_server_info
 from gateway.upstream import NotConnected, Origin, UpstreamError
@@ -87,8 +87,8 @@ class Fleet:
 
     # What there is
 
-    def views(self) -> list[PoolView]:
-        return [pool.view() for pool in self.pools.values()]
+    def views(self, head: int = HEAD) -> list[PoolView]:
+        return [pool.view(head) for pool in self.pools.values()]
 
     def pool_of(self, model: str, allowed: Allowed) -> Pool:
         """The pool that serves ``model``.  A model no server has named yet may still come up

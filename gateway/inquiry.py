@@ -103,6 +103,14 @@ class Register:
             return over[2]
         raise errors.request_not_found(wanted)
 
+    def known_by(self, id: str) -> Journey | RequestView | None:
+        """By Laneway's own id, whoever's it is: for those who may see all."""
+        journey = self.journeys.get(id)
+        if journey is not None and journey.call is not None:
+            return journey
+        over = self._over.get(id)
+        return over[2] if over else None
+
     def listed(self, caller: Caller, state: str) -> list[RequestView]:
         """The newest first, at most 100."""
         live = (
@@ -146,18 +154,23 @@ async def answer(register: Register, caller: Caller, request: Request, reply: Re
 async def answer_why(register: Register, caller: Caller, request: Request, reply: Reply) -> None:
     """``GET /api/v1/requests/{id}/explain``, for admin keys: it names other tenants."""
     wanted = request.path.removeprefix("/api/v1/requests/").removesuffix("/explain")
-    one = register.find(caller, wanted)
+    document = why(register.find(caller, wanted))
+    await reply.whole(200, {"content-type": "application/json"}, msgspec.json.encode(document))
+
+
+def why(one: Journey | RequestView) -> dict[str, object]:
+    """A request as its owner sees it and, while it waits, what explains its place."""
     document: dict[str, object] = {"request": view(one) if isinstance(one, Journey) else one}
     if isinstance(one, Journey) and one.pool is not None:
         now_ms = one.pool.queue.now_ms()
-        why = one.pool.queue.scheduler.explain(one.id, now_ms)
-        document["explanation"] = why
+        found = one.pool.queue.scheduler.explain(one.id, now_ms)
+        document["explanation"] = found
         rate = one.pool.queue.forecast.drain_per_s(now_ms)
-        overdue = why is not None and why.rescue_in_ms is not None and why.rescue_in_ms <= 0
-        if why is not None and overdue and why.bound_cost is not None and rate:
+        overdue = found is not None and found.rescue_in_ms is not None and found.rescue_in_ms <= 0
+        if found is not None and overdue and found.bound_cost is not None and rate:
             # Only now: until a request is overdue, later arrivals may still have earlier deadlines.
-            document["bound_s"] = round(why.bound_cost / rate, 1)
-    await reply.whole(200, {"content-type": "application/json"}, msgspec.json.encode(document))
+            document["bound_s"] = round(found.bound_cost / rate, 1)
+    return document
 
 
 def view(journey: Journey, *, over: bool = False) -> RequestView:

@@ -11,12 +11,15 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
 from channels.layers import get_channel_layer
 from django.core.cache import cache
 
+from gateway import inquiry, questions
 from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core.snapshot import Frame, encode
+from gateway.inquiry import Register
 from gateway.records import Recorder, Sample
 
 logger = logging.getLogger(__name__)
@@ -29,10 +32,13 @@ Listener = Callable[[Frame], Awaitable[None]]
 
 
 class Publisher:
-    def __init__(self, directory: Directory, fleet: Fleet, recorder: Recorder) -> None:
+    def __init__(
+        self, directory: Directory, fleet: Fleet, recorder: Recorder, register: Register
+    ) -> None:
         self.directory = directory
         self.fleet = fleet
         self.recorder = recorder
+        self.register = register
         self.listeners: list[Listener] = []
         self.ticked_at: float | None = None  # loop time of the last whole tick
         self._epoch = secrets.token_hex(8)
@@ -52,6 +58,7 @@ class Publisher:
         frame = self.frame()
         await _alone("taking over changes", self.take_over())
         await _alone("showing the line", self._show(frame))
+        await _alone("answering pages", self._answer())
         self._remember(frame)
         for listener in self.listeners:
             await _alone("telling a listener", listener(frame))
@@ -83,6 +90,17 @@ class Publisher:
         layer = get_channel_layer()
         if layer is not None:
             await layer.group_send(GROUP, {"type": "live.frame", "text": text})
+
+    async def _answer(self) -> None:
+        """What pages asked for beside the frame."""
+        line_wanted, ids = await questions.asked()
+        if line_wanted:
+            line = {pool.name: pool.head for pool in self.fleet.views(questions.LINE_MOST)}
+            await questions.answer_line(msgspec.json.encode(line))
+        for id in ids:
+            one = self.register.known_by(id)
+            document = inquiry.why(one) if one else {}
+            await questions.answer_why(id, msgspec.json.encode(document))
 
     def _remember(self, frame: Frame) -> None:
         for pool in frame.pools:

@@ -47,7 +47,12 @@ def _figures(number: int) -> dict[str, Any]:
     """A published version never changes, so neither do its charts."""
     version = PolicyVersion.objects.filter(number=number).first()
     policy = version.as_policy() if version else default_policy()
-    return {"policy_version": number, "charts": charts.figures(policy)}
+    return {
+        "policy_version": number,
+        "policy_by": version.author.get_username() if version and version.author else "",
+        "policy_at": version.published_at.timestamp() if version else None,
+        "charts": charts.figures(policy),
+    }
 
 
 @open_to_all  # it takes admin keys as well, so it decides itself

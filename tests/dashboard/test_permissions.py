@@ -65,6 +65,8 @@ OPEN_TO: dict[str, set[str]] = {
     "live:page": WATCHERS,
     "live:figures": WATCHERS,
     "live:history": WATCHERS,
+    "live:line": WATCHERS,
+    "live:why": WATCHERS,
     "live-api": WATCHERS,
     "doctor": WATCHERS,
     "accounts:login": ALL,
@@ -109,6 +111,7 @@ OPEN_TO: dict[str, set[str]] = {
 }
 # Names with two kinds of addresses, written "name variant", and all parts of addresses.
 ARGUMENTS: dict[str, dict[str, str]] = {
+    "live:why": {"id": "req_x"},
     "policies:version": {"number": "1"},
     "policies:back": {"number": "1"},
     "policies:cancel": {"pk": "1"},

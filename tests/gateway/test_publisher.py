@@ -8,17 +8,28 @@ from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.core.cache import cache
 
+from gateway import questions
 from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core.policy import TenantRules, default_policy
+from gateway.inquiry import Register
 from gateway.models import APIKey, Backend, PolicyVersion
 from gateway.publisher import GROUP, LATEST, Publisher
 from gateway.records import Recorder, Sample
+from tests.support.clock import until
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked():
+    cache.clear()
+    yield
+    cache.clear()
 
 
 @pytest.fixture
 async def publisher(gateway) -> Publisher:
-    publisher = Publisher(gateway.proxy.directory, gateway.proxy.fleet, gateway.proxy.recorder)
+    proxy = gateway.proxy
+    publisher = Publisher(proxy.directory, proxy.fleet, proxy.recorder, proxy.register)
     publisher.take_over = nothing_changed  # type: ignore[method-assign] # no database here
     return publisher
 
@@ -75,7 +86,7 @@ async def test_a_listener_that_fails_stops_neither_the_others_nor_the_next_secon
 async def live(transactional_db):
     """A publisher on a real database, with nothing in front of it."""
     fleet = Fleet()
-    publisher = Publisher(Directory(), fleet, Recorder())
+    publisher = Publisher(Directory(), fleet, Recorder(), Register())
     yield publisher
     await fleet.close()
 
@@ -113,3 +124,33 @@ async def test_a_published_policy_and_a_new_backend_are_in_force_after_the_next_
     assert pool.queue.scheduler.line.version == 2
     assert live.directory.state.policy.default_tier == "batch"
     assert live.frame().policy_version == 2
+
+
+async def test_a_page_that_asks_for_the_line_gets_all_of_it_and_an_explanation(publisher, gateway):
+    async with gateway.chat("chat"), gateway.chat("chat"):
+        await until(lambda: len(gateway.vllm.generations) == 2)
+        async with gateway.chat("batch_inference") as low:
+            await until(lambda: gateway.waiting == 1)
+            (waiting,) = [id for id, one in gateway.proxy.register.journeys.items() if one.pool][2:]
+            assert await sync_to_async(questions.ask_line)() is None
+            assert await sync_to_async(questions.ask_why)(waiting) is None
+            await sync_to_async(questions.ask_why)("req_nobody")
+
+            await publisher.tick()
+
+            line = json.loads(await sync_to_async(questions.ask_line)())
+            why = json.loads(await sync_to_async(questions.ask_why)(waiting))
+            unknown = json.loads(await sync_to_async(questions.ask_why)("req_nobody"))
+            low.hang_up()
+
+    assert [row[1] for row in line["default"]] == [waiting]
+    assert line["default"][0][4] == "batch_inference"
+    assert len(line["default"][0][5]) == 8  # the key's id
+    assert why["explanation"]["binds"] == "limit"
+    assert unknown == {}
+
+
+async def test_nobody_who_asks_costs_nobody_anything(publisher):
+    await publisher.tick()
+
+    assert await cache.aget(questions.LINE) is None
