@@ -16,6 +16,17 @@ app.conf.beat_schedule = {
     "prune-samples": {"task": "gateway.tasks.prune_samples", "schedule": 300.0},
     "roll-up-history": {"task": "gateway.tasks.roll_up_history", "schedule": 60.0},
     "prune-history": {"task": "gateway.tasks.prune_history", "schedule": 3600.0},
+    # Whatever a broker loses is found again; a sweep that comes late is no use beside the next.
+    "deliveries": {
+        "task": "dashboard.delivery.tasks.sweep",
+        "schedule": 5.0,
+        "options": {"expires": 5},
+    },
+    "prune-deliveries": {
+        "task": "dashboard.delivery.tasks.prune_deliveries",
+        "schedule": 3600.0,
+    },
+    "heartbeat": {"task": "dashboard.delivery.tasks.heartbeat", "schedule": 60.0},
     "prune-usage": {"task": "gateway.tasks.prune_usage", "schedule": 3600.0},
 }
 

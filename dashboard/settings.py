@@ -131,6 +131,8 @@ LANEWAY_PORT = envint("PORT", 8000, 1, 65535)
 LANEWAY_HTTPS = envbool("LANEWAY_HTTPS", False)  # a proxy in front speaks TLS
 LANEWAY_BACKENDS = envurl("VLLM_URL", ("http", "https"), host=True, many=True)
 LANEWAY_BACKEND_KEY = env("VLLM_API_KEY")  # sent to every backend
+LANEWAY_ALLOW_PRIVATE_TARGETS = envbool("LANEWAY_ALLOW_PRIVATE_TARGETS", False)  # for messages
+LANEWAY_HEARTBEAT_URL = "".join(envurl("LANEWAY_HEARTBEAT_URL", ("http", "https"), host=True))
 LANEWAY_METRICS_ALLOW = envnetworks("LANEWAY_METRICS_ALLOW", "127.0.0.0/8,::1")
 _names = envlist(
     "LANEWAY_HOST_NAMES", r"\*|\.?[A-Za-z0-9\[\]:._-]+", "host names, separated by commas"
@@ -322,6 +324,10 @@ LOGGING = {
     "loggers": {
         "daphne": {"level": "WARNING"},  # INFO is a line for each request
         "httpx": {"level": "WARNING"},
+        # At DEBUG these tell whole addresses, secrets included.
+        "apprise": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "urllib3": {"level": "WARNING"},
         "uvicorn": {"handlers": ["stderr"], "level": _log_level, "propagate": False},
     },
 }

@@ -14,7 +14,7 @@ from dashboard.delivery.sealing import seal, unseal
 TRIES = 5
 FIRST_PAUSE = timedelta(seconds=15)  # then 1, 4 and 16 minutes
 # A worker that dies while it sends leaves its row at "sending".  No way of sending takes this long.
-LEASE = timedelta(minutes=2)
+LEASE = timedelta(minutes=5)
 
 
 class Channels(models.QuerySet["Channel"]):
@@ -88,13 +88,27 @@ class Deliveries(models.QuerySet["Delivery"]):
 
     def due(self, now: datetime) -> "Deliveries":
         """What may be tried now, also where a worker died over it."""
-        return self.filter(
-            Q(state=Delivery.State.QUEUED, next_try_at__lte=now)
-            | Q(state=Delivery.State.SENDING, claimed_at__lte=now - LEASE)
-        ).order_by("next_try_at", "pk")
+        died = Q(state=Delivery.State.SENDING, claimed_at__lte=now - LEASE, tries__lt=TRIES)
+        waits = Q(state=Delivery.State.QUEUED, next_try_at__lte=now)
+        return self.filter(waits | died).order_by("next_try_at", "pk")
+
+    def abandon(self, now: datetime) -> int:
+        """Give up what workers died over at the last of its tries."""
+        died = self.filter(
+            state=Delivery.State.SENDING, claimed_at__lte=now - LEASE, tries__gte=TRIES
+        )
+        why = "The worker ended each time it was sending this."
+        return died.update(state=Delivery.State.FAILED, ended_at=now, last_error=why)
+
+    def in_hands(self, now: datetime) -> "Deliveries":
+        """What a living worker sends just now."""
+        return self.filter(state=Delivery.State.SENDING, claimed_at__gt=now - LEASE)
 
     def undelivered(self) -> "Deliveries":
         return self.filter(state__in=[Delivery.State.QUEUED, Delivery.State.SENDING])
+
+    def ended_before(self, at: datetime) -> "Deliveries":
+        return self.filter(ended_at__lt=at)
 
 
 class Delivery(models.Model):
@@ -134,14 +148,17 @@ class Delivery(models.Model):
         return f"{self.dedupe} to {self.channel_id}: {self.state}"
 
     def claim(self, now: datetime) -> bool:
-        """Take it for one try.  False: it is not due, or another worker has it."""
-        rows = Delivery.objects.filter(pk=self.pk).due(now)
-        # order_by of due() means nothing to an UPDATE, and some databases refuse it
-        took = rows.order_by().update(
+        """Take it for one try.  False: it is not due, another worker has it, or has its channel.
+
+        One at a time a channel: a receiver that hangs holds one worker thread, not all of them.
+        """
+        busy = Delivery.objects.in_hands(now).values("channel")
+        mine = Delivery.objects.filter(pk=self.pk).due(now).exclude(channel__in=busy)
+        took = mine.order_by().update(
             state=self.State.SENDING, tries=F("tries") + 1, claimed_at=now
         )
         if took:
-            self.refresh_from_db()
+            self.refresh_from_db(fields=["state", "tries", "claimed_at"])
         return bool(took)
 
     def sent(self, now: datetime) -> None:

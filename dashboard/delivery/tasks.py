@@ -1,11 +1,58 @@
-"""What Celery does for deliveries.  Each task may run twice."""
+"""What Celery does for deliveries.  Each task may run twice, or not at all: the next sweep mends it."""
 
+import logging
+from datetime import timedelta
+
+import httpx
 from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
 
-from dashboard.delivery.models import Delivery
+from dashboard.delivery.models import Delivery, hand_out
+from dashboard.delivery.sending import NotSent, send
+
+logger = logging.getLogger(__name__)
+
+KEPT = timedelta(days=30)
+AT_ONCE = 100
 
 
 @shared_task
 def deliver(pk: int) -> None:
-    """Try one delivery, if it is due and nobody else has it."""
-    Delivery.objects.filter(pk=pk).first()
+    """Try one delivery, if it is due and nobody else has it; then the channel's next."""
+    delivery = Delivery.objects.select_related("channel").filter(pk=pk).first()
+    if delivery is None or not delivery.claim(timezone.now()):
+        return
+    try:
+        send(delivery)
+    except NotSent as error:
+        logger.warning("delivery %d to %s: %s", pk, delivery.channel, error)
+        delivery.failed(timezone.now(), str(error), error.pause)
+    else:
+        delivery.sent(timezone.now())
+    waiting = Delivery.objects.filter(channel=delivery.channel).due(timezone.now())
+    hand_out(list(waiting.values_list("pk", flat=True)[:1]))
+
+
+@shared_task
+def sweep() -> None:
+    """Hand out all that is due: tries that were put off, and what was lost on its way to a worker."""
+    now = timezone.now()
+    Delivery.objects.abandon(now)
+    hand_out(list(Delivery.objects.due(now).values_list("pk", flat=True)[:AT_ONCE]))
+
+
+@shared_task
+def prune_deliveries() -> None:
+    Delivery.objects.ended_before(timezone.now() - KEPT).delete()
+
+
+@shared_task
+def heartbeat() -> None:
+    """Say that this machine lives to whoever watches it from outside: who is dead cannot report it."""
+    if not settings.LANEWAY_HEARTBEAT_URL:
+        return
+    try:
+        httpx.get(settings.LANEWAY_HEARTBEAT_URL, timeout=10).raise_for_status()
+    except httpx.HTTPError as error:  # the address may hold a token: it is not logged
+        logger.warning("the heartbeat was not taken: %s", type(error).__name__)
