@@ -1,7 +1,5 @@
 """A message is written once a channel, and its channel's address stands nowhere in the clear."""
 
-from datetime import UTC, datetime
-
 import pytest
 
 from dashboard.delivery import Message, post
@@ -10,31 +8,15 @@ from dashboard.delivery.sealing import Unreadable
 
 pytestmark = pytest.mark.django_db
 
-AT = datetime(2026, 11, 26, 10, 24, tzinfo=UTC)
-MESSAGE = Message(
-    kind="firing",
-    severity="warn",
-    title="standard (0): wait p95 over 1 m",
-    lines=("now 2m27", "since 11:20"),
-    link="https://laneway.example/live",
-    ack_link="https://laneway.example/ack/x",
-    at=AT,
-)
+SLACK = "slack://TOKENA/TOKENB/TOKENC"
 
 
-def channel(name: str, **values: object) -> Channel:
-    row = Channel(name=name, kind="slack", where="hooks.slack.com", **values)
-    row.address = f"slack://TOKENA/TOKENB/{name}"
-    row.save()
-    return row
+def test_one_row_a_channel_however_often_it_is_posted(add, message):
+    channels = [add("oncall", SLACK), add("quiet", SLACK)]
 
-
-def test_one_row_a_channel_however_often_it_is_posted():
-    channels = [channel("oncall"), channel("quiet")]
-
-    post(MESSAGE, channels, "incident-7:firing")
-    post(MESSAGE, channels, "incident-7:firing")
-    post(MESSAGE, channels, "incident-7:resolved")
+    post(message, channels, "incident-7:firing")
+    post(message, channels, "incident-7:firing")
+    post(message, channels, "incident-7:resolved")
 
     rows = Delivery.objects.filter(dedupe="incident-7:firing")
     assert sorted(row.channel.name for row in rows) == ["oncall", "quiet"]
@@ -42,24 +24,23 @@ def test_one_row_a_channel_however_often_it_is_posted():
     assert {row.state for row in rows} == {"queued"}
 
 
-def test_a_disabled_channel_is_told_nothing():
-    post(MESSAGE, [channel("oncall", enabled=False)], "incident-7:firing")
+def test_a_disabled_channel_is_told_nothing(add, message):
+    post(message, [add("oncall", SLACK, enabled=False)], "incident-7:firing")
 
     assert not Delivery.objects.exists()
 
 
-def test_a_message_comes_back_from_its_row_as_it_was():
-    post(MESSAGE, [channel("oncall")], "incident-7:firing")
+def test_a_message_comes_back_from_its_row_as_it_was(add, message):
+    post(message, [add("oncall", SLACK)], "incident-7:firing")
 
-    assert Message.from_json(Delivery.objects.get().message) == MESSAGE
+    assert Message.from_json(Delivery.objects.get().message) == message
 
 
-def test_an_address_is_sealed_and_opens_with_the_same_secret_key_alone(settings):
-    row = channel("oncall")
-    kept = Channel.objects.get(pk=row.pk)
+def test_an_address_is_sealed_and_opens_with_the_same_secret_key_alone(add, settings):
+    kept = Channel.objects.get(pk=add("oncall", SLACK).pk)
 
     assert "TOKENB" not in kept.sealed_address
-    assert kept.address == "slack://TOKENA/TOKENB/oncall"
+    assert kept.address == SLACK
     settings.SECRET_KEY = "another one"
     with pytest.raises(Unreadable, match="LANEWAY_SECRET_KEY"):
         _ = kept.address
