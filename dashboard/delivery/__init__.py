@@ -15,7 +15,8 @@ def post(message: Message, channels: "Iterable[Channel]", dedupe: str) -> None:
     """Send ``message`` to each enabled channel, once for all calls with the same ``dedupe``.
 
     Call it in the transaction of what it tells of: the rows of both are there or neither is.  It
-    only writes; Celery sends after the commit, and again after a failure.
+    only writes; Celery sends after the commit, and again after a failure.  ``dedupe`` without its
+    last part ("incident-7" of "incident-7-2") names what a later "resolved" ends at PagerDuty.
     """
     from dashboard.delivery.models import Delivery  # this package is imported before apps are ready
 

@@ -22,6 +22,7 @@ from dashboard.delivery.sealing import Unreadable
 TIMEOUT_S = 10.0
 LONGEST_PAUSE = timedelta(hours=1)  # whatever a server asks for
 TRY_AGAIN = (408, 409, 425, 429)  # and all of 5xx; other refusals will be the same in a minute
+LAST_PART = re.compile(r"[:-][^:-]+\Z")
 FORGETTABLE = {"http", "https", "mailto", "mailtos", "insecure", "starttls", "channel", "from"}
 
 
@@ -111,7 +112,7 @@ def _pause(asked: str, now: datetime) -> timedelta:
 def _tell(plugin: Any, channel: Channel, delivery: Delivery) -> None:
     message = Message.from_json(delivery.message)
     if channel.kind == Channel.Kind.PAGERDUTY:  # so that a resolution ends what its alarm began
-        plugin.action, plugin.dedup = "map", delivery.dedupe.rpartition(":")[0] or delivery.dedupe
+        plugin.action, plugin.dedup = "map", LAST_PART.sub("", delivery.dedupe)
     logger, said = logging.getLogger("apprise"), _Said()
     logger.addHandler(said)
     try:

@@ -156,7 +156,10 @@ class NewKeyForm(KeyRulesForm):
         label="Valid for", choices=[*TERMS.items(), (NEVER, "until revoked")], initial="180"
     )
     kind = forms.ChoiceField(
-        choices=[("live", "calls models"), ("admin", "manages tenants, keys and the policy by API, no models")],
+        choices=[
+            ("live", "calls models"),
+            ("admin", "manages tenants, keys and the policy by API, no models"),
+        ],
         initial="live",
         help_text="An admin key sees and changes what all tenants do.",
     )

@@ -280,8 +280,8 @@ def test_an_incident_is_resolved_under_the_key_it_was_opened_with(add, web, mess
     places = {"us": f"http://127.0.0.1:{port}/v2/enqueue"}
     monkeypatch.setattr(pagerduty, "PAGERDUTY_API_LOOKUP", places)
     channel = add("pager", f"pagerduty://{'A' * 20}@{'B' * 32}", "pagerduty")
-    post(message, [channel], "incident-7:firing")
-    post(Message("resolved", "info", "over", at=message.at), [channel], "incident-7:resolved")
+    post(message, [channel], "incident-7-1")
+    post(Message("resolved", "info", "over", at=message.at), [channel], "incident-7-2")
 
     opened, ended = (json.loads(got.body) for got in receiver.taken)
     assert (opened["event_action"], ended["event_action"]) == ("trigger", "resolve")
