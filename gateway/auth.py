@@ -20,9 +20,18 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
-from gateway import errors, keys
+from gateway import errors, keys, marks
 from gateway.core.policy import KeyRules, Policy, TenantRules, default_policy
-from gateway.models import APIKey, Backend, BackendRow, PolicyVersion, Revision
+from gateway.core.snapshot import MarkView
+from gateway.models import (
+    APIKey,
+    Backend,
+    BackendRow,
+    Override,
+    OverrideRow,
+    PolicyVersion,
+    Revision,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +53,7 @@ class Caller(NamedTuple):
     policy: Policy
     policy_version: int
     notices: Mapping[str, str] = {}  # headers that tell of the key's end
+    moved_to: str = ""  # the tier an override holds the tenant in at this moment
 
 
 class Entry(NamedTuple):
@@ -69,6 +79,8 @@ class State(NamedTuple):
     entries: Mapping[str, Entry]  # by id8
     backends: tuple[BackendRow, ...]
     loaded_at: float  # unix seconds; also moved by every look that found nothing changed
+    overrides: tuple[OverrideRow, ...] = ()
+    marks: tuple[MarkView, ...] = ()
 
 
 EMPTY = State(-1, 0, default_policy(), {}, (), 0.0)
@@ -131,9 +143,17 @@ class Directory:
         if entry.networks is not None and not _within(address, entry.networks):
             message = f"The key {parts.id8} may not be used from {address or 'an unknown address'}."
             raise errors.forbidden("ip_not_allowed", message)
+        caller = entry.caller
         if self._now() >= entry.notices_from:
-            return entry.caller._replace(notices=entry.notices)
-        return entry.caller
+            caller = caller._replace(notices=entry.notices)
+        if self.state.overrides and (tier := self._moved_to(caller.tenant)):
+            caller = caller._replace(moved_to=tier)
+        return caller
+
+    def _moved_to(self, tenant: str) -> str:
+        now = self._now()
+        moves = (row for row in self.state.overrides if row.verb == "move")
+        return next((row.tier for row in moves if row.tenant == tenant and row.holds(now)), "")
 
     def _proven(self, whole: str, entry: Entry | None) -> bool:
         expected = entry.digest if entry else self._dummy
@@ -180,7 +200,17 @@ class Directory:
         if lost:
             logger.error("keys made with pepper %s cannot be used: it is not configured", lost)
         backends = Backend.objects.all().as_rows()
-        self.state = State(revision, version, policy, entries, backends, self._now())
+        now = self._now()
+        self.state = State(
+            revision,
+            version,
+            policy,
+            entries,
+            backends,
+            now,
+            Override.objects.current(datetime.fromtimestamp(now, UTC)).as_rows(),
+            marks.recent(),
+        )
 
     def close(self) -> None:
         """Let the thread and its connection go."""

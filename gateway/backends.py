@@ -15,6 +15,7 @@ from gateway import errors
 from gateway.backend import Backend, Cards
 from gateway.core.ops import RemoveBackend
 from gateway.core.policy import Policy
+from gateway.core.selection import crowd
 from gateway.core.snapshot import PoolView, SchedulingPolicy
 from gateway.core.witness import Witness
 from gateway.models import BackendRow
@@ -89,6 +90,14 @@ class Fleet:
 
     def views(self, head: int = HEAD) -> list[PoolView]:
         return [pool.view(head) for pool in self.pools.values()]
+
+    def crowds(self) -> dict[tuple[str, str, str], int]:
+        """How many wait, by pool, tier and tenant."""
+        return {
+            (name, *place): waiting
+            for name, pool in self.pools.items()
+            for place, waiting in crowd(pool.queue.scheduler).items()
+        }
 
     def pool_of(self, model: str, allowed: Allowed) -> Pool:
         """The pool that serves ``model``.  A model no server has named yet may still come up

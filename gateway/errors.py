@@ -287,6 +287,15 @@ def evicted(reason: str) -> GatewayError:
     )
 
 
+def tier_draining(tier: str, reason: str, retry_after_s: float) -> GatewayError:
+    """``reason`` is the operator's own."""
+    told = f": {reason}" if reason else ""
+    message = (
+        f"The tier {tier} takes no new requests for now{told}. Use another tier, or try later."
+    )
+    return _unavailable("tier_draining", message, retry_after_s)
+
+
 def no_backend(model: str) -> GatewayError:
     message = f"No server of model {model!r} is healthy at the moment."
     return _unavailable("no_backend", message, 5)

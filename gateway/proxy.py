@@ -154,7 +154,7 @@ class Proxy:
         assert call is not None
         assert caller is not None
         wanted = journey.placement = resolve(
-            caller.policy, caller.tenant_rules, caller.key_rules, call.statement
+            caller.policy, caller.tenant_rules, caller.key_rules, call.statement, caller.moved_to
         )
         pool.refuse_if_dark(call.model)
         cost = pool.cost_of(call, caller.tenant, wanted.task_type)

@@ -20,12 +20,14 @@ from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core.snapshot import Frame, encode
 from gateway.inquiry import Register
+from gateway.overrides import Overrides
 from gateway.records import Recorder, Sample
 
 logger = logging.getLogger(__name__)
 
 GROUP = "live"
 LATEST = "laneway.live.frame"  # the cache's key for the newest frame
+CROWDS = "laneway.live.crowds"  # beside it: how many wait, by pool, tier and tenant
 LATEST_TTL_S = 5
 TICK_S = 1.0
 Listener = Callable[[Frame], Awaitable[None]]
@@ -39,6 +41,7 @@ class Publisher:
         self.fleet = fleet
         self.recorder = recorder
         self.register = register
+        self.overrides = Overrides(directory, fleet)
         self.listeners: list[Listener] = []
         self.ticked_at: float | None = None  # loop time of the last whole tick
         self._epoch = secrets.token_hex(8)
@@ -65,14 +68,15 @@ class Publisher:
         self.ticked_at = asyncio.get_running_loop().time()
 
     async def take_over(self) -> None:
-        """Bring keys, policy and backends up to date, if any of them changed."""
+        """Bring keys, policy and backends up to date, if any of them changed; then do what people
+        ordered."""
         before = self.directory.state
-        if not await self.directory.refresh():
-            return
-        state = self.directory.state
-        if state.policy_version != before.policy_version:
-            self.fleet.edit(state.policy, state.policy_version)
-        self.fleet.configure(state.backends, state.policy, state.policy_version)
+        if await self.directory.refresh():
+            state = self.directory.state
+            if state.policy_version != before.policy_version:
+                self.fleet.edit(state.policy, state.policy_version)
+            self.fleet.configure(state.backends, state.policy, state.policy_version)
+        await self.overrides.keep()
 
     def frame(self) -> Frame:
         self._seq += 1
@@ -82,11 +86,14 @@ class Publisher:
             epoch=self._epoch,
             policy_version=self.directory.state.policy_version,
             pools=tuple(self.fleet.views()),
+            overrides=self.overrides.views(),
+            marks=self.directory.state.marks,
         )
 
     async def _show(self, frame: Frame) -> None:
         text = encode(frame).decode()
         await cache.aset(LATEST, text, LATEST_TTL_S)
+        await cache.aset(CROWDS, self.fleet.crowds(), LATEST_TTL_S)
         layer = get_channel_layer()
         if layer is not None:
             await layer.group_send(GROUP, {"type": "live.frame", "text": text})

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from gateway import errors
 from gateway.core import estimate
 from gateway.core.ops import (
+    Boost,
     Cancel,
     Decision,
     Dispatch,
@@ -82,6 +83,11 @@ class Turn:
                 queue = self._queue
                 queue.forecast.dispatched(self._submit, decision, self.raw_wait_s, queue.now_ms())
                 self._future.set_result(decision)
+            case Reject(code="tier_draining", until_room_ms=room_ms):
+                tier, jitter = self._submit.tier, random.uniform(0.8, 1.2)
+                wait_s = estimate.retry_after_s(None if room_ms is None else room_ms / 1000, jitter)
+                reason = self._queue.drain_reasons.get(tier, "")
+                self._future.set_exception(errors.tier_draining(tier, reason, wait_s))
             case Reject(code=code, until_room_ms=room_ms):
                 jitter = random.uniform(0.8, 1.2)  # so that those refused do not come back in step
                 room_s = None if room_ms is None else room_ms / 1000
@@ -113,6 +119,7 @@ class Queue:
         self.scheduler = Scheduler(policy, version)
         self.forecast = Forecast(self.scheduler)
         self.turns: dict[str, Turn] = {}
+        self.drain_reasons: dict[str, str] = {}  # by tier: what those refused are told
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_ms: int | None = None
 
@@ -133,12 +140,15 @@ class Queue:
     def edit(self, policy: Policy, version: int) -> None:
         self.apply([Edit(policy, version)])
 
-    def evict(self, request_id: str, reason: str) -> None:
-        """Remove a waiting request; its caller reads ``reason``."""
-        turn = self.turns.get(request_id)
-        if turn is not None:
+    def evict(self, ids: Iterable[str], reason: str) -> None:
+        """Remove waiting requests; their callers read ``reason``."""
+        turns = {id: turn for id in ids if (turn := self.turns.get(id))}
+        for turn in turns.values():
             turn.eviction_reason = reason
-            self.apply([Evict(request_id)])
+        self.apply([Evict(id) for id in turns])
+
+    def boost(self, ids: Iterable[str], by: int) -> None:
+        self.apply([Boost(id, by) for id in ids])
 
     def refuse_waiting(self, error: errors.GatewayError) -> None:
         """Answer everything that waits with ``error``, as when no backend will come back."""

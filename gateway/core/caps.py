@@ -52,3 +52,8 @@ def until_room_ms(tier: TierState, cost: int, now_ms: int) -> int | None:
     if surplus := _surplus(tier, cost):
         excess = max(excess, -(-surplus * tier.waiting // tier.waiting_cost))
     return round(excess * 1000 / out_per_s)
+
+
+def until_drained_ms(tier: TierState, now_ms: int) -> int | None:
+    """How long until a draining tier takes requests again, where somebody said so."""
+    return None if tier.drains_until_ms is None else max(0, tier.drains_until_ms - now_ms)

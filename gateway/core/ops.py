@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 from gateway.core.policy import Policy
 
 Lane = Literal["strict", "rescue", "reserved"]
-RejectCode = Literal["queue_full", "tenant_queue_full", "displaced"]
+RejectCode = Literal["queue_full", "tenant_queue_full", "displaced", "tier_draining"]
 
 
 class Submit(NamedTuple):
@@ -88,6 +88,14 @@ class Pause(NamedTuple):
     paused: bool = True
 
 
+class Drain(NamedTuple):
+    """A draining tier refuses what arrives and finishes what it has; retries keep their place."""
+
+    tier: str
+    draining: bool = True
+    until_ms: int | None = None  # when it is expected to end: what those refused are told
+
+
 class Pace(NamedTuple):
     """How fast less urgent work in flight may grow, in prompt tokens; None switches pacing off."""
 
@@ -106,6 +114,7 @@ Op = (
     | RemoveBackend
     | Edit
     | Pause
+    | Drain
     | Pace
 )
 
@@ -123,7 +132,7 @@ class Dispatch(NamedTuple):
 class Reject(NamedTuple):
     id: str
     code: RejectCode
-    until_room_ms: int | None  # at the rate the tier drains at; None: it does not
+    until_room_ms: int | None  # at the rate the tier empties at; None: it does not, or nobody knows
 
 
 class Expire(NamedTuple):

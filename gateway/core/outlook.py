@@ -178,7 +178,7 @@ def _tier_view(tier: TierState, now_ms: int) -> TierView:
     return TierView(
         name=rules.name,
         priority=rules.priority,
-        state="paused" if tier.paused else "open",
+        state="paused" if tier.paused else "draining" if tier.draining else "open",
         waiting=tier.waiting,
         waiting_tokens=tier.waiting_cost,
         in_flight=tier.in_flight,

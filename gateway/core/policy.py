@@ -221,20 +221,28 @@ class Placement(NamedTuple):
     reason: tuple[str, ...]  # how the tier came about, in the words of x-laneway-reason
 
 
-def resolve(policy: Policy, tenant: TenantRules, key: KeyRules, said: Statement) -> Placement:
+def resolve(
+    policy: Policy, tenant: TenantRules, key: KeyRules, said: Statement, moved_to: str = ""
+) -> Placement:
     """Place a request.  The first statement found wins; a wish never goes past a ceiling.
 
     A name that the policy does not know counts as no statement, so an old client keeps working
     after its tier is gone; the reason says ``task_unknown``.
+
+    ``moved_to`` is the tier an administrator moved the tenant to for a while.  It stands above what
+    the request says and above the tenant's ceiling; a key's own pin and ceiling still hold.
     """
     task = said.task_type or policy.endpoint_tasks.get(said.endpoint, "")
     pinned = policy.tier(key.pinned_tier) if key.pinned_tier else None
     if pinned:
         return Placement(pinned, task, ("pinned",))
 
-    default = _default(policy, tenant, key)
-    tier, reason = _stated(policy, tenant, said, default)
-    ceiling = min(tenant.ceiling, key.ceiling)
+    moved = policy.tier(moved_to) if moved_to else None
+    if moved:
+        tier, reason, ceiling = moved, [f"moved:{moved.name}"], key.ceiling
+    else:
+        tier, reason = _stated(policy, tenant, said, _default(policy, tenant, key))
+        ceiling = min(tenant.ceiling, key.ceiling)
     if tier.priority > ceiling:
         tier = policy.tier_at(ceiling)
         reason.append(f"ceiling:{tier.name}")

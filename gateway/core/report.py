@@ -15,9 +15,11 @@ from gateway.core.starvation import Passed
 
 Fate = Literal[
     "waiting", "running", "completed", "expired", "displaced",
-    "queue_full", "tenant_queue_full", "rate_limited", "too_long",
+    "queue_full", "tenant_queue_full", "tier_draining", "rate_limited", "too_long",
 ]  # fmt: skip
-REFUSED = frozenset({"queue_full", "tenant_queue_full", "rate_limited", "too_long"})
+REFUSED = frozenset(
+    {"queue_full", "tenant_queue_full", "tier_draining", "rate_limited", "too_long"}
+)
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from gateway.core.ops import (
     Cancel,
     Decision,
     Dispatch,
+    Drain,
     Edit,
     Evict,
     Evicted,
@@ -43,8 +44,9 @@ from gateway.core.standing import TenantState, TierState
 from gateway.core.waitlist import Waitlist
 
 __all__ = [
-    "Boost", "Cancel", "Decision", "Dispatch", "Edit", "Evict", "Evicted", "Expire", "Op", "Pace",
-    "Pause", "Reject", "Release", "RemoveBackend", "Retry", "Scheduler", "SetBackend", "Submit",
+    "Boost", "Cancel", "Decision", "Dispatch", "Drain", "Edit", "Evict", "Evicted", "Expire", "Op",
+    "Pace", "Pause", "Reject", "Release", "RemoveBackend", "Retry", "Scheduler", "SetBackend",
+    "Submit",
 ]  # fmt: skip
 
 AGEING_GRAIN_MS = 50  # ageing steps are waited for this coarsely; any call brings all up to date
@@ -78,6 +80,7 @@ class Scheduler:
             RemoveBackend: self._remove_backend,
             Edit: self._edit,
             Pause: self._pause,
+            Drain: self._drain,
             Pace: self._set_pace,
         }
         self._follow(policy)
@@ -141,6 +144,10 @@ class Scheduler:
         """The place in line from 1, as if nothing else came; None: not waiting, or parked."""
         return explain.position(self, id)
 
+    def waits(self, id: str) -> bool:
+        request = self.requests.get(id)
+        return request is not None and request.state == WAITING
+
     def explain(self, id: str, now_ms: int) -> explain.Explanation | None:
         return explain.explain(self, id, now_ms)
 
@@ -167,7 +174,10 @@ class Scheduler:
         code = self._refusal(tier, tenant, cost)
         if code:
             tier.ledger.lost(line.now_ms, "rejected")
-            until_room_ms = caps.until_room_ms(tier, cost, line.now_ms)
+            if code == "tier_draining":
+                until_room_ms = caps.until_drained_ms(tier, line.now_ms)
+            else:
+                until_room_ms = caps.until_room_ms(tier, cost, line.now_ms)
             self._decisions.append(Reject(op.id, code, until_room_ms))
             return
         self._seq += 1
@@ -194,6 +204,8 @@ class Scheduler:
     def _refusal(self, tier: TierState, tenant: TenantState, cost: int) -> RejectCode | None:
         """Why an arrival has to go; None once there is a place in line for it."""
         line = self.line
+        if tier.draining:
+            return "tier_draining"
         if caps.over(line, tier, tenant, cost) is None:
             return None
         self._dispatch()  # nobody is refused a place while the line can still move
@@ -282,6 +294,12 @@ class Scheduler:
         tier = self.line.tiers.get(op.tier)
         if tier is not None:
             self.line.pause(tier, op.paused)
+
+    def _drain(self, op: Drain) -> None:
+        tier = self.line.tiers.get(op.tier)
+        if tier is not None:
+            tier.draining = op.draining
+            tier.drains_until_ms = op.until_ms if op.draining else None
 
     def _set_pace(self, op: Pace) -> None:
         self.pace.set(op.rate_tokens_per_s, op.burst_tokens, self.line.now_ms)

@@ -53,7 +53,7 @@ class LostView(Struct, frozen=True):
 class TierView(Struct, frozen=True, kw_only=True):
     name: str
     priority: int
-    state: Literal["open", "paused"]
+    state: Literal["open", "paused", "draining"]  # since when and until: see Frame.overrides
     waiting: int
     waiting_tokens: int
     in_flight: int
@@ -157,6 +157,30 @@ class PoolView(Struct, frozen=True, kw_only=True):
     head: tuple[HeadRow, ...]
 
 
+class OverrideView(Struct, frozen=True, kw_only=True):
+    """What a person ordered for a while and is in force.  Moments are unix seconds."""
+
+    id: int
+    verb: Literal["pause", "drain", "move"]
+    pool: str
+    tier: str  # paused or draining; where a moved tenant is
+    tenant: str  # moved; "" where the override is a tier's
+    by: str
+    reason: str
+    begun_at: float
+    ends_at: float
+
+
+class MarkView(Struct, frozen=True):
+    """Something that happened and may explain a curve."""
+
+    at: float  # unix seconds
+    kind: Literal["policy", "override", "override_ended"]
+    text: str
+    by: str
+    tier: str = ""  # of one tier; "" concerns all
+
+
 class Frame(Struct, frozen=True, kw_only=True):
     v: int = VERSION
     seq: int
@@ -164,6 +188,8 @@ class Frame(Struct, frozen=True, kw_only=True):
     epoch: str
     policy_version: int
     pools: tuple[PoolView, ...]
+    overrides: tuple[OverrideView, ...] = ()  # of all pools, in the order they began
+    marks: tuple[MarkView, ...] = ()  # the last 10, oldest first
 
 
 def pool_view(
@@ -212,10 +238,13 @@ def _backend_view(engine: EngineView, slots: BackendLine | None) -> BackendView:
 def for_tenant(frame: Frame, slug: str) -> Frame:
     """What one tenant may see: its own rows, and no backend's address or error text.
 
-    Places are kept, so the tenant sees how far down the line it stands, not who is ahead.
+    Places are kept, so the tenant sees how far down the line it stands, not who is ahead.  Of
+    overrides it sees those of tiers and its own; marks name other tenants, so it sees none.
     """
     return replace(
         frame,
+        overrides=tuple(one for one in frame.overrides if one.tenant in ("", slug)),
+        marks=(),
         pools=tuple(
             replace(
                 pool,

@@ -62,13 +62,15 @@ class TierState:
     """One tier in one pool.  The caps follow an edit at once; ``terms`` reach flow by flow."""
 
     __slots__ = (
-        "in_flight", "ledger", "max_wait_ms", "paused", "rules", "seniority", "terms", "waiting",
-        "waiting_cost",
+        "draining", "drains_until_ms", "in_flight", "ledger", "max_wait_ms", "paused", "rules",
+        "seniority", "terms", "waiting", "waiting_cost",
     )  # fmt: skip
 
     def __init__(self, rules: Tier, terms: Terms) -> None:
         self.follow(rules, terms)
         self.paused = False
+        self.draining = False
+        self.drains_until_ms: int | None = None
         self.waiting = 0
         self.waiting_cost = 0
         self.in_flight = 0

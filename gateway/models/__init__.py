@@ -8,6 +8,7 @@ from gateway.models.announced import Revision
 from gateway.models.backends import Backend, BackendRow
 from gateway.models.buckets import KEPT_S, QueueBucket
 from gateway.models.history import Grouping, QueueSample, UsageRecord, Used, UsedInADay
+from gateway.models.overrides import Override, OverrideRow
 from gateway.models.policies import Immutable, PolicyVersion
 from gateway.models.tenants import AlreadyRotated, APIKey, Tenant
 
@@ -19,6 +20,8 @@ __all__ = [
     "BackendRow",
     "Grouping",
     "Immutable",
+    "Override",
+    "OverrideRow",
     "PolicyVersion",
     "QueueBucket",
     "QueueSample",

@@ -43,6 +43,7 @@ export function patchLine(root, pool, ranks) {
   const body = root.querySelector("[data-line]");
   patchTable(body, head.map(lineCells), [0, 6, 7, 9]);
   head.forEach((entry, i) => {
+    body.children[i].dataset.id = entry.id; // actions.js looks for it
     body.children[i].dataset.rank = ranks.get(entry.tier) ?? "";
     body.children[i].dataset.overdue = entry.overdue ? "yes" : "";
   });

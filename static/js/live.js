@@ -75,6 +75,7 @@ function show() {
   patchLine(root, pool, new Map(pool.tiers.map((tier, rank) => [tier.name, rank % 5])));
   showFirstRun(pool);
   showCharts();
+  document.dispatchEvent(new CustomEvent("laneway:frame", { detail: { frame, pool } })); // actions.js
 }
 
 function showTiers(pool, agedS) {

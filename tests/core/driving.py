@@ -11,6 +11,7 @@ from gateway.core.ops import (
     Cancel,
     Decision,
     Dispatch,
+    Drain,
     Edit,
     Evict,
     Op,
@@ -102,7 +103,7 @@ class Traffic:
     def operation(self) -> Op:
         draw = self.draw
         names = tuple(tier.name for tier in self.policy.tiers)
-        match draw.choices(range(11), (44, 34, 5, 6, 4, 2, 6, 1, 1, 3, 1))[0]:
+        match draw.choices(range(12), (44, 34, 5, 6, 4, 2, 6, 1, 1, 3, 1, 2))[0]:
             case 0:
                 self.ids.append(f"r{len(self.ids)}")
                 return Submit(
@@ -143,6 +144,8 @@ class Traffic:
                 return Edit(self.policy, self.version)
             case 9:
                 return Pause(draw.choice(names), draw.random() < 0.4)
+            case 11:
+                return Drain(draw.choice(names), draw.random() < 0.3)
             case _:
                 return Pace(draw.choice((None, None, None, 20, 500)), draw.choice((100, 1_000)))
 

@@ -25,6 +25,7 @@ from gateway.core.ops import (
     Boost,
     Cancel,
     Dispatch,
+    Drain,
     Edit,
     Evict,
     Evicted,
@@ -97,6 +98,7 @@ class Reference:
         self.rescue_active = False
         self.servers: dict[str, Server] = {}
         self.paused: set[str] = set()
+        self.draining: set[str] = set()
         self.heirs: dict[str, str] = {}
         self.rate: int | None = None
         self.burst = self.credit = self.credit_ms = 0
@@ -358,6 +360,9 @@ class Reference:
                 return "queue_full"
             return "displaced" if len(self.waiting()) >= self.policy.max_waiting else ""
 
+        if tier.name in self.draining:
+            self.out.append(("reject", op.id, "tier_draining"))
+            return
         if over():
             self.dispatch()
         code = over()
@@ -451,6 +456,10 @@ class Reference:
             (self.paused.add if op.paused else self.paused.discard)(op.tier)
             self.refresh()
 
+    def on_drain(self, op: Drain) -> None:
+        if any(tier.name == op.tier for tier in self.policy.tiers):
+            (self.draining.add if op.draining else self.draining.discard)(op.tier)
+
     def on_pace(self, op: Pace) -> None:
         if self.rate is None:
             self.credit = op.burst_tokens * 1000
@@ -465,6 +474,7 @@ class Reference:
             if tier.name in names:
                 continue
             self.paused.discard(tier.name)
+            self.draining.discard(tier.name)
             below = [t for t in op.policy.tiers if t.priority <= tier.priority]
             heir = (
                 max(below, key=lambda t: t.priority)

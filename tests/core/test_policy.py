@@ -287,6 +287,38 @@ def test_a_lower_tier_passes_under_a_ceiling_untold():
     assert tier_and_reason(TenantRules(ceiling=8), priority=-5) == ("batch", "priority")
 
 
+# Moved for a while
+
+
+def moved(to: str, tenant: TenantRules, key: KeyRules, **said: object) -> tuple[str, str]:
+    statement = Statement(endpoint="/v1/chat/completions", **said)
+    placement = resolve(POLICY, tenant, key, statement, to)
+    return placement.tier.name, ", ".join(placement.reason)
+
+
+def test_a_move_stands_above_what_a_request_says_and_above_its_tenants_ceiling():
+    ceiling = TenantRules(ceiling=0)
+
+    said = moved("critical", ceiling, KeyRules(), priority=-10, task_type="chat")
+
+    assert said == ("critical", "moved:critical")
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (KeyRules(ceiling=0), ("standard", "moved:critical, ceiling:standard")),
+        (KeyRules(pinned_tier="batch"), ("batch", "pinned")),
+    ],
+)
+def test_a_keys_own_ceiling_and_pin_hold_against_a_move(key, expected):
+    assert moved("critical", TenantRules(), key) == expected
+
+
+def test_a_move_to_a_tier_that_is_gone_moves_nobody():
+    assert moved("gone", TenantRules(), KeyRules()) == ("standard", "default")
+
+
 # Documents
 
 NAMES = st.text("az09_-", max_size=3).map("t".__add__)

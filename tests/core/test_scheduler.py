@@ -10,6 +10,7 @@ from gateway.core.ops import (
     Cancel,
     Decision,
     Dispatch,
+    Drain,
     Edit,
     Evict,
     Evicted,
@@ -573,6 +574,43 @@ def test_the_rescue_clock_starts_anew_after_a_pause():
     (decision,) = scheduler.apply([Release("running")], 200_000)
 
     assert (decision.id, decision.lane) == ("batch", "rescue")  # overdue since 180 s
+
+
+def test_a_draining_tier_refuses_what_arrives_and_finishes_what_it_has():
+    scheduler = scheduler_with()
+    scheduler.apply([asks("running"), asks("waiting")], 0)
+
+    refused = scheduler.apply([Drain("standard", until_ms=30_000), asks("late")], 10_000)
+    still_open = scheduler.apply([asks("other", "critical")], 10_000)
+
+    assert refused == [Reject("late", "tier_draining", 20_000)]
+    assert still_open == []
+    assert drain(scheduler, "running", 11_000) == ["other", "waiting"]
+
+
+def test_a_request_sent_in_vain_keeps_its_place_in_a_draining_tier():
+    scheduler = scheduler_with()
+    scheduler.apply([asks("a"), Drain("standard")], 0)
+
+    assert sent(scheduler.apply([Retry("a")], 5)) == ["a"]
+
+
+def test_a_drained_tier_takes_requests_again_once_it_is_reopened():
+    scheduler = scheduler_with()
+    scheduler.apply([Drain("standard"), Drain("standard", draining=False)], 0)
+
+    assert sent(scheduler.apply([asks("a")], 1)) == ["a"]
+
+
+@pytest.mark.parametrize(("by", "shown"), [(9, 5), (-9, -5), (3, 3)])
+def test_a_boost_is_clamped_to_five_levels(by, shown):
+    scheduler = scheduler_with()
+    scheduler.apply([asks("running"), asks("a")], 0)
+
+    scheduler.apply([Boost("a", by)], 1)
+
+    (dispatch,) = scheduler.apply([Release("running")], 2)
+    assert (dispatch.priority, dispatch.boost) == (shown, shown)
 
 
 def test_a_boost_moves_one_request_past_the_ageing_ceiling():

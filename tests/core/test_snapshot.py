@@ -3,11 +3,25 @@
 import json
 from random import Random
 
+from msgspec.structs import replace
+
 from gateway.core.ops import Boost, Cancel, Dispatch, Op, Pause, Release, SetBackend, Submit
 from gateway.core.policy import default_policy
 from gateway.core.scheduler import Scheduler
-from gateway.core.snapshot import EngineView, Frame, PoolView, encode, for_tenant, pool_view
+from gateway.core.snapshot import (
+    EngineView,
+    Frame,
+    MarkView,
+    OverrideView,
+    PoolView,
+    encode,
+    for_tenant,
+    pool_view,
+)
 
+FRAME_FIELDS = {
+    "v", "seq", "at", "epoch", "policy_version", "pools", "overrides", "marks",
+}  # fmt: skip
 TIER_FIELDS = {
     "name", "priority", "state", "waiting", "waiting_tokens", "in_flight", "oldest_s", "wait",
     "wait_1m", "in_per_s", "out_per_s", "aged", "overdue", "rescued_per_min", "lost_per_min", "burn",
@@ -53,7 +67,7 @@ def frame_of(view: PoolView) -> Frame:
 def test_the_frame_has_the_promised_fields_and_no_others():
     document = json.loads(encode(frame_of(pool(*a_minute()))))
 
-    assert document.keys() == {"v", "seq", "at", "epoch", "policy_version", "pools"}
+    assert document.keys() == FRAME_FIELDS
     (shown,) = document["pools"]
     assert shown.keys() == POOL_FIELDS
     assert all(tier.keys() == TIER_FIELDS for tier in shown["tiers"])
@@ -122,6 +136,20 @@ def test_a_tenant_sees_its_own_rows_and_no_address():
     assert b"refused" not in encode(cut)
 
 
+def test_a_tenant_sees_what_holds_its_tiers_and_itself_and_nobody_elses_marks():
+    shown = {"by": "otto", "reason": "upgrade", "begun_at": 1.0, "ends_at": 2.0, "pool": "default"}
+    paused = OverrideView(id=1, verb="pause", tier="batch", tenant="", **shown)
+    own = OverrideView(id=2, verb="move", tier="critical", tenant="birch", **shown)
+    others = OverrideView(id=3, verb="move", tier="critical", tenant="acme", **shown)
+    mark = MarkView(1.0, "override", "moved acme to critical", "otto")
+    frame = replace(frame_of(pool(*a_minute())), overrides=(paused, own, others), marks=(mark,))
+
+    cut = for_tenant(frame, "birch")
+
+    assert cut.overrides == (paused, own)
+    assert cut.marks == ()
+
+
 def test_a_frame_with_a_full_head_stays_small():
     draw = Random(1)
     scheduler = Scheduler(default_policy(), 1)
@@ -131,7 +159,12 @@ def test_a_frame_with_a_full_head_stays_small():
     for number in range(1_500):
         ops: list[Op] = [
             Submit(
-                f"req_{draw.getrandbits(96):024x}", draw.choice(names), f"tenant-{number % 9}", 700
+                f"req_{draw.getrandbits(96):024x}",
+                draw.choice(names),
+                f"tenant-{number % 9}",
+                700,
+                task_type="batch_inference",
+                key="XoBh07B0",
             )
         ]
         if running and number % 2:

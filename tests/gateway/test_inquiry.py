@@ -123,7 +123,7 @@ async def test_a_stream_that_was_told_its_place_is_refused_by_an_event(gateway):
         async with gateway.ask("/v1/chat/completions", body, headers=headers) as call:
             await until(lambda: b"queued" in call.content)
             waiting = [j for j in gateway.proxy.register.journeys.values() if j.dispatch is None]
-            gateway.pool.queue.evict(waiting[0].id, "to make room")
+            gateway.pool.queue.evict([waiting[0].id], "to make room")
             await call.done()
 
     assert "to make room" in call.events[-2]

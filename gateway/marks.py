@@ -1,0 +1,86 @@
+"""Moments that explain a curve: a policy was published, an override began or ended.
+
+In words for people, made from the rows that are kept anyway.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import chain
+
+from gateway.core.snapshot import MarkView
+from gateway.models import Override, PolicyVersion
+
+KEPT = 10
+DONE = {
+    "pause": "paused",
+    "drain": "drained",
+    "move": "moved",
+    "boost": "boosted",
+    "evict": "evicted",
+}
+
+
+def recent(most: int = KEPT) -> tuple[MarkView, ...]:
+    """The last ones, oldest first."""
+    versions = PolicyVersion.objects.select_related("author").order_by("-number")[:most]
+    begun = Override.objects.order_by("-begun_at")[:most]
+    ended = Override.objects.filter(ended_at__isnull=False).order_by("-ended_at")[:most]
+    rows = {row.pk: row for row in chain(begun, ended)}
+    found = chain((_published(v) for v in versions), *(_of(row) for row in rows.values()))
+    return tuple(sorted(found, key=_moment)[-most:])
+
+
+def between(since: datetime, until: datetime) -> tuple[MarkView, ...]:
+    """All in a span, for a chart of the past."""
+    versions = PolicyVersion.objects.select_related("author")
+    published = versions.filter(published_at__range=(since, until))
+    rows = Override.objects.between(since, until)
+    found = chain((_published(v) for v in published), *(_of(row) for row in rows))
+    first, last = since.timestamp(), until.timestamp()
+    return tuple(sorted((mark for mark in found if first <= mark.at <= last), key=_moment))
+
+
+def _moment(mark: MarkView) -> float:
+    return mark.at
+
+
+def _published(version: PolicyVersion) -> MarkView:
+    by = version.author.get_username() if version.author else ""
+    return MarkView(version.published_at.timestamp(), "policy", f"policy v{version.number}", by)
+
+
+def _of(row: Override) -> Iterator[MarkView]:
+    what, chosen = told(row), row.selection.get("tier", [])
+    tier = row.tier or (chosen[0] if len(chosen) == 1 else "")
+    yield MarkView(row.begun_at.timestamp(), "override", what, row.owner, tier)
+    if row.ended_at is not None:
+        text = f"{what}: ended" if row.ended_by else f"{what}: ran its term"
+        yield MarkView(row.ended_at.timestamp(), "override_ended", text, row.ended_by, tier)
+
+
+def told(row: Override) -> str:
+    """The order as a statement: ``paused batch``, ``moved acme to critical``."""
+    if row.undoes_id:
+        return f"took back {DONE[row.verb]} no. {row.undoes_id}"
+    if row.verb == Override.Verb.MOVE:
+        return f"moved {row.tenant} to {row.tier}"
+    if row.lasts:
+        return f"{DONE[row.verb]} {row.tier}"
+    by = f" by {row.by:+}" if row.by else ""
+    return f"{DONE[row.verb]} {wanted(row)}{by}"
+
+
+def wanted(row: Override) -> str:
+    """Whom a selection means, in words."""
+    said = row.selection
+    if ids := said.get("ids"):
+        return f"{len(ids)} request{'s' if len(ids) != 1 else ''}"
+    names = {
+        "tier": "tier",
+        "tenant": "tenant",
+        "task_type": "task",
+        "key": "key",
+        "model": "model",
+    }
+    parts = [f"{word} {' or '.join(said[name])}" for name, word in names.items() if said.get(name)]
+    return "all that wait" + (f" ({', '.join(parts)})" if parts else "")
