@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
 from gateway import errors, keys, marks
+from gateway.core.canary import Canary
 from gateway.core.policy import KeyRules, Policy, TenantRules, default_policy
 from gateway.core.snapshot import MarkView
 from gateway.models import (
@@ -31,6 +32,7 @@ from gateway.models import (
     OverrideRow,
     PolicyVersion,
     Revision,
+    Rollout,
 )
 
 logger = logging.getLogger(__name__)
@@ -81,6 +83,11 @@ class State(NamedTuple):
     loaded_at: float  # unix seconds; also moved by every look that found nothing changed
     overrides: tuple[OverrideRow, ...] = ()
     marks: tuple[MarkView, ...] = ()
+    canary: Canary | None = None  # a newer version that some tenants follow
+
+    @property
+    def newest_version(self) -> int:
+        return self.canary.version if self.canary else self.policy_version
 
 
 EMPTY = State(-1, 0, default_policy(), {}, (), 0.0)
@@ -190,12 +197,18 @@ class Directory:
             django.db.Error: the state stays as it was.
         """
         revision = Revision.current()  # first: a change in between only means another load
-        newest = PolicyVersion.objects.newest()
+        trial = Rollout.objects.running()
+        canary = trial.as_canary() if trial else None
+        rows = PolicyVersion.objects
+        newest = rows.filter(number=trial.base).first() if trial else rows.newest()
         policy = newest.as_policy() if newest else default_policy()
         version = newest.number if newest else 0
-        entries = {
-            key.id8: _entry(key, policy, version) for key in APIKey.objects.select_related("tenant")
-        }
+        entries = {}
+        for key in APIKey.objects.select_related("tenant"):
+            if canary and key.tenant.slug in canary.tenants:
+                entries[key.id8] = _entry(key, canary.policy, canary.version)
+            else:
+                entries[key.id8] = _entry(key, policy, version)
         lost = {entry.pepper_id for entry in entries.values()} - set(self._peppers)
         if lost:
             logger.error("keys made with pepper %s cannot be used: it is not configured", lost)
@@ -210,6 +223,7 @@ class Directory:
             now,
             Override.objects.current(datetime.fromtimestamp(now, UTC)).as_rows(),
             marks.recent(),
+            canary,
         )
 
     def close(self) -> None:

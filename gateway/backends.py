@@ -13,6 +13,7 @@ import msgspec
 
 from gateway import errors
 from gateway.backend import Backend, Cards
+from gateway.core.canary import Canary
 from gateway.core.ops import RemoveBackend
 from gateway.core.policy import Policy
 from gateway.core.selection import crowd
@@ -53,7 +54,13 @@ class Fleet:
 
     # Configuration
 
-    def configure(self, rows: Iterable[BackendRow], policy: Policy, version: int) -> None:
+    def configure(
+        self,
+        rows: Iterable[BackendRow],
+        policy: Policy,
+        version: int,
+        canary: Canary | None = None,
+    ) -> None:
         """Take over what was changed: new backends are watched, vanished ones are let go."""
         wanted = {row.name: row for row in rows}
         for pool in self.pools.values():
@@ -67,12 +74,14 @@ class Fleet:
         for row in wanted.values():
             if row.pool not in self.pools:
                 self.pools[row.pool] = Pool(row.pool, policy, version)
+                if canary:
+                    self.pools[row.pool].edit(policy, version, canary)
             if row.name not in self.pools[row.pool].backends:
                 self._take_in(self.pools[row.pool], row)
 
-    def edit(self, policy: Policy, version: int) -> None:
+    def edit(self, policy: Policy, version: int, canary: Canary | None = None) -> None:
         for pool in self.pools.values():
-            pool.edit(policy, version)
+            pool.edit(policy, version, canary)
 
     def _take_in(self, pool: Pool, row: BackendRow) -> None:
         backend = Backend(row, Origin.parse(row.url), self._api_key)

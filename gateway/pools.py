@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway import errors
 from gateway.backend import Backend, Cards
 from gateway.core import estimate
+from gateway.core.canary import Canary
 from gateway.core.policy import Policy, Tier
 from gateway.core.snapshot import PoolView, pool_view
 from gateway.core.wire import Call
@@ -76,8 +77,8 @@ class Pool:
             self.steering.succeeded(journey.backend)
             self.steering.finished(placement.tier.priority, journey.service_s)
 
-    def edit(self, policy: Policy, version: int) -> None:
-        self.queue.edit(policy, version)
+    def edit(self, policy: Policy, version: int, canary: Canary | None = None) -> None:
+        self.queue.edit(policy, version, canary)
         self.steering.edit(policy)
 
     # Who is there

@@ -73,9 +73,10 @@ class Publisher:
         before = self.directory.state
         if await self.directory.refresh():
             state = self.directory.state
-            if state.policy_version != before.policy_version:
-                self.fleet.edit(state.policy, state.policy_version)
-            self.fleet.configure(state.backends, state.policy, state.policy_version)
+            rules = (state.policy, state.policy_version, state.canary)
+            if (state.policy_version, state.canary) != (before.policy_version, before.canary):
+                self.fleet.edit(*rules)
+            self.fleet.configure(state.backends, *rules)
         await self.overrides.keep()
 
     def frame(self) -> Frame:
@@ -84,7 +85,7 @@ class Publisher:
             seq=self._seq,
             at=time.time(),
             epoch=self._epoch,
-            policy_version=self.directory.state.policy_version,
+            policy_version=self.directory.state.newest_version,
             pools=tuple(self.fleet.views()),
             overrides=self.overrides.views(),
             marks=self.directory.state.marks,

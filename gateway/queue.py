@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from gateway import errors
 from gateway.core import estimate
+from gateway.core.canary import Canary
 from gateway.core.ops import (
     Boost,
     Cancel,
@@ -137,8 +138,8 @@ class Queue:
                 turn.decided(decision)
         self._set_alarm()
 
-    def edit(self, policy: Policy, version: int) -> None:
-        self.apply([Edit(policy, version)])
+    def edit(self, policy: Policy, version: int, canary: Canary | None = None) -> None:
+        self.apply([Edit(policy, version, canary)])
 
     def evict(self, ids: Iterable[str], reason: str) -> None:
         """Remove waiting requests; their callers read ``reason``."""

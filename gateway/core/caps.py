@@ -36,7 +36,7 @@ def newest_below(line: Waitlist, priority: int) -> Request | None:
         if tier.rules.priority >= priority:
             break
         if tier.waiting:
-            return tier.seniority.newest()
+            return tier.newest()
     return None
 
 

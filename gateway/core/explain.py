@@ -117,7 +117,7 @@ def explain(scheduler: Scheduler, id: str, now_ms: int) -> Explanation | None:
     gained = aged(terms, waited_ms)
     level = flow.level_of(request, now_ms)
     step_age_ms = next_step_age_ms(terms, waited_ms)
-    expires_ms = request.arrived_ms + tier.max_wait_ms
+    expires_ms = request.arrived_ms + line.side(tier, flow.tenant.slug).max_wait_ms
     if request.expires_at_ms is not None:
         expires_ms = min(expires_ms, request.expires_at_ms)
     ahead = _ahead(scheduler, request)

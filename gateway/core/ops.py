@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+from gateway.core.canary import Canary
 from gateway.core.policy import Policy
 
 Lane = Literal["strict", "rescue", "reserved"]
@@ -79,6 +80,7 @@ class RemoveBackend(NamedTuple):
 class Edit(NamedTuple):
     policy: Policy
     version: int
+    canary: Canary | None = None  # a newer version that some tenants follow
 
 
 class Pause(NamedTuple):

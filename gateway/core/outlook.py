@@ -16,6 +16,7 @@ from gateway.core.ordering import TAG_SCALE
 from gateway.core.snapshot import (
     BackendLine,
     BurnView,
+    GroupView,
     HeadRow,
     Line,
     LostView,
@@ -27,6 +28,7 @@ from gateway.core.standing import TierState
 
 if TYPE_CHECKING:
     from gateway.core.scheduler import Scheduler
+    from gateway.core.waitlist import Waitlist
 
 # A tier and the cost that goes before → the p50 and p90 of the wait in seconds, where known.
 Expect = Callable[[str, int], tuple[float, float] | None]
@@ -157,7 +159,22 @@ def look(scheduler: Scheduler, now_ms: int, head: int, expect: Expect) -> Line:
         backends=backend_lines(scheduler),
         tiers=tuple(_tier_view(tier, now_ms) for tier in line.tiers.values()),
         head=tuple(rows),
+        groups=tuple(_groups(line, now_ms)),
     )
+
+
+def _groups(line: Waitlist, now_ms: int) -> Iterator[GroupView]:
+    """Empty without a canary.  O(flows)."""
+    for tier in line.tiers.values() if line.canary else ():
+        newer = sum(
+            flow.waiting
+            for flow in line.flows.values()
+            if flow.tier is tier and line.on_canary(flow.tenant.slug)
+        )
+        for side, waiting in zip(tier.sides, (tier.waiting - newer, newer), strict=True):
+            oldest = side.seniority.oldest()
+            age_s = seconds(now_ms - oldest.arrived_ms) if oldest else None
+            yield GroupView(tier.rules.name, side.terms.version, waiting, age_s)
 
 
 def backend_lines(scheduler: Scheduler) -> tuple[BackendLine, ...]:
@@ -169,7 +186,7 @@ def backend_lines(scheduler: Scheduler) -> tuple[BackendLine, ...]:
 
 def _tier_view(tier: TierState, now_ms: int) -> TierView:
     rules, ledger, terms = tier.rules, tier.ledger, tier.terms
-    oldest = tier.seniority.oldest() if tier.waiting else None
+    oldest = tier.oldest() if tier.waiting else None
     in_per_s, out_per_s = ledger.rates_per_s(now_ms)
     rescued, lost = ledger.last_minute(now_ms)
     first_step_ms = next_step_age_ms(terms, 0)

@@ -225,7 +225,9 @@ class Scheduler:
     def _line_up(self, request: Request) -> None:
         """A request waits, unless it has waited for too long already."""
         self.line.join(request)
-        expires_at_ms = request.arrived_ms + request.flow.tier.max_wait_ms
+        flow = request.flow
+        side = self.line.side(flow.tier, flow.tenant.slug)
+        expires_at_ms = request.arrived_ms + side.max_wait_ms
         if request.expires_at_ms is not None:
             expires_at_ms = min(expires_at_ms, request.expires_at_ms)
         if expires_at_ms <= self.line.now_ms:
@@ -282,7 +284,7 @@ class Scheduler:
         self.backends.remove(op.name)
 
     def _edit(self, op: Edit) -> None:
-        self.line.follow(op.policy, op.version)
+        self.line.follow(op.policy, op.version, op.canary)
         self._follow(op.policy)
 
     def _follow(self, policy: Policy) -> None:

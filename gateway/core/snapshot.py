@@ -99,6 +99,15 @@ class HeadRow(Struct, frozen=True, kw_only=True, array_like=True):
     eta_s: tuple[float, float] | None = None  # the p50 and p90 of its dispatch, from now
 
 
+class GroupView(Struct, frozen=True):
+    """Who waits in a tier under one of two versions, while a canary runs."""
+
+    tier: str
+    version: int
+    waiting: int
+    oldest_s: float | None
+
+
 class BackendLine(Struct, frozen=True):
     """A backend as the scheduler sees it."""
 
@@ -119,6 +128,7 @@ class Line(Struct, frozen=True, kw_only=True):
     backends: tuple[BackendLine, ...]
     tiers: tuple[TierView, ...]  # most urgent first
     head: tuple[HeadRow, ...]  # in the order they would go if nothing else came
+    groups: tuple[GroupView, ...] = ()
 
 
 class EngineView(Struct, frozen=True, kw_only=True):
@@ -155,6 +165,7 @@ class PoolView(Struct, frozen=True, kw_only=True):
     tiers: tuple[TierView, ...]
     head_columns: tuple[str, ...] = HeadRow.__struct_fields__
     head: tuple[HeadRow, ...]
+    groups: tuple[GroupView, ...] = ()
 
 
 class OverrideView(Struct, frozen=True, kw_only=True):
@@ -224,6 +235,7 @@ def pool_view(
             for tier in line.tiers
         ),
         head=line.head if len(models) > 1 else tuple(replace(row, model="") for row in line.head),
+        groups=line.groups,
     )
 
 
@@ -249,6 +261,7 @@ def for_tenant(frame: Frame, slug: str) -> Frame:
             replace(
                 pool,
                 head=tuple(row for row in pool.head if row.tenant == slug),
+                groups=(),
                 backends=tuple(replace(backend, url="", error="") for backend in pool.backends),
             )
             for pool in frame.pools

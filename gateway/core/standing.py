@@ -52,51 +52,107 @@ class Seniority:
             self._entries = [e for e in self._entries[self._start :] if e[2].state == WAITING]
             self._start = 0
 
+    def hand_over(self, other: Seniority, tenants: frozenset[str]) -> None:
+        """Give those of ``tenants`` to ``other``."""
+        entries = self._entries[self._start :]
+        other._entries += [e for e in entries if e[2].flow.tenant.slug in tenants]
+        self._entries = [e for e in entries if e[2].flow.tenant.slug not in tenants]
+        self._start = 0
+
     def merge(self, other: Seniority) -> None:
         both = self._entries[self._start :] + other._entries[other._start :]
         self._entries = sorted(both, key=lambda entry: entry[:2])
         self._start = 0
 
 
+class Side:
+    """A tier as one version of the policy has it, and who waits in it under that version."""
+
+    __slots__ = ("max_wait_ms", "seniority", "terms")
+
+    def __init__(self, rules: Tier, terms: Terms) -> None:
+        self.terms = terms
+        self.max_wait_ms = round(rules.max_wait_s * 1000)
+        self.seniority = Seniority()
+
+
 class TierState:
-    """One tier in one pool.  The caps follow an edit at once; ``terms`` reach flow by flow."""
+    """One tier in one pool.  The caps follow an edit at once; ``terms`` reach flow by flow.
+
+    ``canary`` is the tier as the newer of two versions has it, while there are two.
+    """
 
     __slots__ = (
-        "draining", "drains_until_ms", "in_flight", "ledger", "max_wait_ms", "paused", "rules",
-        "seniority", "terms", "waiting", "waiting_cost",
+        "base", "canary", "draining", "drains_until_ms", "in_flight", "ledger", "paused", "rules",
+        "waiting", "waiting_cost",
     )  # fmt: skip
 
     def __init__(self, rules: Tier, terms: Terms) -> None:
-        self.follow(rules, terms)
+        self.rules = rules
+        self.base = Side(rules, terms)
+        self.canary: Side | None = None
         self.paused = False
         self.draining = False
         self.drains_until_ms: int | None = None
         self.waiting = 0
         self.waiting_cost = 0
         self.in_flight = 0
-        self.seniority = Seniority()
         self.ledger = TierLedger()
+
+    @property
+    def terms(self) -> Terms:
+        return self.base.terms
 
     def follow(self, rules: Tier, terms: Terms) -> None:
         self.rules = rules
-        self.terms = terms
-        self.max_wait_ms = round(rules.max_wait_s * 1000)
+        seniority = self.base.seniority
+        self.base = Side(rules, terms)
+        self.base.seniority = seniority
 
     def inherit(self, gone: TierState) -> None:
         """Take over the line and the slots of a tier that a new policy no longer has."""
         self.waiting += gone.waiting
         self.waiting_cost += gone.waiting_cost
         self.in_flight += gone.in_flight
-        self.seniority.merge(gone.seniority)
+        self.base.seniority.merge(gone.base.seniority)
         self.ledger.inherit(gone.ledger)
+
+    def split(self, rules: Tier, terms: Terms, tenants: frozenset[str]) -> None:
+        """Two versions from now on: those of ``tenants`` wait under the newer one."""
+        self.canary = Side(rules, terms)
+        self.base.seniority.hand_over(self.canary.seniority, tenants)
+
+    def join(self) -> None:
+        """One version again."""
+        if self.canary:
+            self.base.seniority.merge(self.canary.seniority)
+            self.canary = None
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        return (self.base, self.canary) if self.canary else (self.base,)
+
+    def oldest(self) -> Request | None:
+        return min(
+            filter(None, (side.seniority.oldest() for side in self.sides)), key=_age, default=None
+        )
+
+    def newest(self) -> Request | None:
+        return max(
+            filter(None, (side.seniority.newest() for side in self.sides)), key=_age, default=None
+        )
+
+
+def _age(request: Request) -> tuple[int, int]:
+    return request.arrived_ms, request.seq
 
 
 class TenantState:
     """One tenant in one pool."""
 
     __slots__ = (
-        "ceiling", "flows", "in_flight", "max_in_flight", "max_waiting", "slug", "tier_caps",
-        "version", "waiting", "weight",
+        "ceiling", "edition", "flows", "in_flight", "max_in_flight", "max_waiting", "slug",
+        "tier_caps", "waiting", "weight",
     )  # fmt: skip
 
     def __init__(self, slug: str) -> None:
@@ -104,9 +160,9 @@ class TenantState:
         self.waiting = 0
         self.in_flight = 0
         self.flows: dict[FlowKey, Flow] = {}
-        self.version = -1
+        self.edition = -1
 
-    def follow(self, policy: Policy, version: int) -> None:
+    def follow(self, policy: Policy, edition: int) -> None:
         rules = policy.tenants.get(self.slug) or TenantRules()
         self.ceiling = rules.ceiling
         self.weight = rules.weight
@@ -117,7 +173,7 @@ class TenantState:
             for name, limits in rules.tier_limits.items()
             if limits.max_in_flight is not None
         }
-        self.version = version
+        self.edition = edition
 
     @property
     def full(self) -> bool:

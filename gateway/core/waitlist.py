@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections import deque
 from heapq import heapify, heappop, heappush
 
+from gateway.core.canary import Canary
 from gateway.core.flows import (
     SLACK,
     WAITING,
     Flow,
     FlowKey,
     Request,
+    Terms,
     next_step_age_ms,
     seq_of,
     terms_of,
 )
 from gateway.core.ordering import RescueLane, Soonest, StrictLane, ageing_moment
 from gateway.core.policy import Policy
-from gateway.core.standing import TenantState, TierState
+from gateway.core.standing import Side, TenantState, TierState
 
 REKEY_FLOWS = 300  # of an edit, a call: 2-4 ms
 REKEY_REQUESTS = 8  # moving so many requests to another flow costs as much as re-keying one flow
@@ -34,6 +36,8 @@ class Waitlist:
     def __init__(self, policy: Policy, version: int) -> None:
         self.policy = policy
         self.version = version
+        self.canary: Canary | None = None
+        self._edition = 0  # counts edits, so that a tenant's copy of its rules tells its age
         self.now_ms = 0
         self.waiting = 0
         self.tiers: dict[str, TierState] = {}  # most urgent first
@@ -64,18 +68,33 @@ class Waitlist:
         tenant = self.tenants.get(slug)
         if tenant is None:
             tenant = self.tenants[slug] = TenantState(slug)
-        if tenant.version != self.version:
-            tenant.follow(self.policy, self.version)
+        if tenant.edition != self._edition:
+            tenant.follow(self.policy_of(slug), self._edition)
         return tenant
+
+    def on_canary(self, slug: str) -> bool:
+        return self.canary is not None and slug in self.canary.tenants
+
+    def policy_of(self, slug: str) -> Policy:
+        """The version that a tenant follows."""
+        return self.canary.policy if self.canary and slug in self.canary.tenants else self.policy
+
+    def side(self, tier: TierState, slug: str) -> Side:
+        """The tier as a tenant's version has it."""
+        return tier.canary if tier.canary and self.on_canary(slug) else tier.base
+
+    def _terms(self, flow: Flow) -> Terms:
+        return self.side(flow.tier, flow.tenant.slug).terms
 
     def flow(self, tier: TierState, tenant: TenantState, id: str = "") -> Flow:
         key = (tier.rules.name, tenant.slug, id)
         flow = self.flows.get(key)
-        if flow is not None and flow.terms.version != self.version:
+        if flow is not None and flow.terms is not self._terms(flow):
             self._renew(flow)
             flow = self.flows.get(key)
         if flow is None:
             flow = self.flows[key] = tenant.flows[key] = Flow(key, tier, tenant)
+            flow.terms = self._terms(flow)
         return flow
 
     # Coming and going
@@ -88,7 +107,7 @@ class Waitlist:
         tenant.waiting += 1
         tier.waiting += 1
         tier.waiting_cost += request.cost
-        tier.seniority.add(request)
+        self.side(tier, tenant.slug).seniority.add(request)
         tier.ledger.joined(request.arrived_ms, request.cost)
         if request.expires_at_ms is not None:
             heappush(self._deadlines, (request.expires_at_ms, request.seq, request))
@@ -106,7 +125,8 @@ class Waitlist:
         flow.tenant.waiting -= 1
         tier.waiting -= 1
         tier.waiting_cost -= request.cost
-        tier.seniority.compact(tier.waiting)
+        for side in tier.sides:
+            side.seniority.compact(tier.waiting)
         tier.ledger.left(request.arrived_ms, request.cost)
         if flow.drop(request):
             self.rekey(flow)
@@ -114,7 +134,7 @@ class Waitlist:
 
     def boost(self, request: Request, by: int) -> None:
         """Give a request a flow of its own, ``by`` levels away; 0 puts it back into its line."""
-        if request.flow.terms.version != self.version:
+        if request.flow.terms is not self._terms(request.flow):
             self._renew(request.flow)
         flow = request.flow
         boosted = self.flow(flow.tier, flow.tenant, request.id if by else "")
@@ -184,7 +204,7 @@ class Waitlist:
     def next_expiry(self) -> Expiry | None:
         """The first request to expire, by its tier's max wait or its caller's deadline.
 
-        A tier's max wait needs no heap: its oldest request expires first.
+        A tier's max wait needs no heap: under one version its oldest request expires first.
         """
         if not self.waiting:
             self._deadlines.clear()
@@ -193,11 +213,14 @@ class Waitlist:
             heappop(self._deadlines)
         first = self._deadlines[0] if self._deadlines else None
         for tier in self.tiers.values():
-            oldest = tier.seniority.oldest() if tier.waiting else None
-            if oldest:
-                expiry = (oldest.arrived_ms + tier.max_wait_ms, oldest.seq, oldest)
-                if first is None or expiry[:2] < first[:2]:
-                    first = expiry
+            if not tier.waiting:
+                continue
+            for side in tier.sides:
+                oldest = side.seniority.oldest()
+                if oldest:
+                    expiry = (oldest.arrived_ms + side.max_wait_ms, oldest.seq, oldest)
+                    if first is None or expiry[:2] < first[:2]:
+                        first = expiry
         return first
 
     # A new policy
@@ -207,16 +230,21 @@ class Waitlist:
         """True while some flows still follow an earlier version."""
         return bool(self._stale)
 
-    def follow(self, policy: Policy, version: int) -> None:
+    def follow(self, policy: Policy, version: int, canary: Canary | None = None) -> None:
         """Caps and max waits hold at once; flows are re-keyed some at a time, each as a whole.
 
         Until then a flow stands where its own version put it, and says that version when it is
         dispatched.  A removed tier's line goes to the nearest tier below it.
         """
-        self.policy, self.version = policy, version
+        self.policy, self.version, self.canary = policy, version, canary
+        self._edition += 1
+        slugs = policy.tenants.keys() | (canary.policy.tenants.keys() if canary else ())
+        rules_of = {slug: self.policy_of(slug).tenants.get(slug) for slug in sorted(slugs)}
         self.reservations = {
-            slug: rules.reserved for slug, rules in policy.tenants.items() if rules.reserved
+            slug: rules.reserved for slug, rules in rules_of.items() if rules and rules.reserved
         }
+        for state in self.tiers.values():
+            state.join()
         gone, self.tiers = self.tiers, {}
         for rules in policy.by_urgency:
             terms = terms_of(policy, version, rules)
@@ -234,6 +262,11 @@ class Waitlist:
             for flow in self.flows.values():
                 if flow.tier is tier:
                     flow.tier = heir
+        if canary:
+            for state in self.tiers.values():
+                newer = canary.policy.tier(state.rules.name) or state.rules
+                terms = terms_of(canary.policy, canary.version, newer)
+                state.split(newer, terms, canary.tenants)
         self._stale = deque(self.flows.values())
         self.rekey_some()
 
@@ -243,7 +276,7 @@ class Waitlist:
             flow = self._stale.popleft()
             budget -= 1
             known = self.flows.get(flow.key) is flow
-            if known and flow.terms.version != self.version:
+            if known and flow.terms is not self._terms(flow):
                 if flow.key[0] != flow.tier.rules.name:
                     budget -= flow.waiting // REKEY_REQUESTS
                 self._renew(flow)
@@ -253,7 +286,7 @@ class Waitlist:
         if flow.key[0] != flow.tier.rules.name:
             self._merge(flow, self.flow(flow.tier, tenant, flow.key[2]))
             return
-        flow.terms = flow.tier.terms
+        flow.terms = self._terms(flow)
         flow.weight = tenant.weight
         self.park_or_unpark(flow)
         self.rekey(flow)

@@ -9,7 +9,7 @@ from gateway.models.backends import Backend, BackendRow
 from gateway.models.buckets import KEPT_S, QueueBucket
 from gateway.models.history import Grouping, QueueSample, UsageRecord, Used, UsedInADay
 from gateway.models.overrides import Override, OverrideRow
-from gateway.models.policies import Immutable, PolicyVersion
+from gateway.models.policies import Immutable, PolicyVersion, Rollout
 from gateway.models.tenants import AlreadyRotated, APIKey, Tenant
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "QueueBucket",
     "QueueSample",
     "Revision",
+    "Rollout",
     "Tenant",
     "UsageRecord",
     "Used",

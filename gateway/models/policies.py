@@ -6,9 +6,11 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models, transaction
 
+from gateway.core import canary
 from gateway.core import policy as core
 from gateway.core.policy import Policy
 from gateway.models.announced import Announced, AnnouncedRows, Revision
+from gateway.models.tenants import Tenant
 
 
 class Immutable(TypeError):
@@ -39,6 +41,61 @@ class PolicyRows(AnnouncedRows["PolicyVersion"]):
         raise Immutable("A published policy version is never deleted.")
 
     delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+class RolloutRows(AnnouncedRows["Rollout"]):
+    def running(self) -> "Rollout | None":
+        """The canary under way: of the newest version, else it is over whatever its row says."""
+        row = self.filter(state=Rollout.State.RUNNING).first()
+        newest = PolicyVersion.objects.order_by("-number").values_list("number", flat=True).first()
+        return row if row and row.version == newest else None
+
+
+class Rollout(Announced):
+    """A version on trial: the tenants under ``bar`` follow it, the others the one before.
+
+    ``core.canary`` says how both live in one line.  What ends it is the site's to decide.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running"
+        PROMOTED = "promoted"  # everybody follows it
+        TAKEN_BACK = "taken_back"  # the document before was published again
+
+    version = models.PositiveIntegerField(unique=True)
+    base = models.PositiveIntegerField()
+    percent = models.PositiveSmallIntegerField()
+    bar = models.PositiveIntegerField()
+    guards = models.JSONField(default=list)  # names of what takes it back by itself
+    promotes_after_s = models.PositiveIntegerField(null=True)  # quiet seconds; None: by hand
+    state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
+    started_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+    why = models.CharField(max_length=500, blank=True)  # it ended
+
+    objects = RolloutRows.as_manager()
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["state"], condition=models.Q(state="running"), name="one_canary"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"v{self.version} for {self.percent} %"
+
+    def takes(self, tenant_id: int) -> bool:
+        return canary.place(tenant_id) < self.bar
+
+    def as_canary(self) -> canary.Canary:
+        slugs = Tenant.objects.values_list("pk", "slug")
+        return canary.Canary(
+            PolicyVersion.objects.get(number=self.version).as_policy(),
+            self.version,
+            frozenset(slug for pk, slug in slugs if self.takes(pk)),
+        )
 
 
 class PolicyVersion(Announced):

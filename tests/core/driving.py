@@ -5,6 +5,7 @@ from random import Random
 
 from msgspec.structs import replace
 
+from gateway.core.canary import Canary, obstacles
 from gateway.core.flows import TOP
 from gateway.core.ops import (
     Boost,
@@ -84,6 +85,27 @@ def random_policy(draw: Random) -> Policy:
     )
 
 
+def newer_version(draw: Random, base: Policy) -> Policy:
+    """Another policy that a canary can carry: what the pool has once is the base's."""
+    numbers = draw.sample(range(-10, 11), len(base.tiers))
+    other = random_policy(draw)
+    tiers = tuple(
+        replace(
+            tier,
+            priority=number,
+            target_wait_s=tier.target_wait_s * draw.choice((0.3, 1, 2)),
+            max_wait_s=tier.max_wait_s * draw.choice((0.3, 1, 2)),
+            ages=draw.random() < 0.8,
+        )
+        for tier, number in zip(base.tiers, numbers, strict=True)
+    )
+    ageing = base.ageing and replace(base.ageing, after_s=10, step_s=5)
+    limited = {slug: replace(rules, tier_limits={}) for slug, rules in other.tenants.items()}
+    newer = replace(base, tiers=tiers, ageing=ageing, tenants=limited)
+    assert not obstacles(base, newer)
+    return newer
+
+
 @dataclass
 class Traffic:
     """Draws one operation at a time; knows the ids it has made up."""
@@ -141,7 +163,12 @@ class Traffic:
             case 8:
                 self.version += 1
                 self.policy = random_policy(draw)
-                return Edit(self.policy, self.version)
+                if draw.random() < 0.5:
+                    return Edit(self.policy, self.version)
+                tenants = frozenset(slug for slug in TENANTS if draw.random() < 0.5)
+                newer = Canary(newer_version(draw, self.policy), self.version + 1, tenants)
+                self.version += 1
+                return Edit(self.policy, self.version - 1, newer)
             case 9:
                 return Pause(draw.choice(names), draw.random() < 0.4)
             case 11:

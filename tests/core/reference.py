@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from gateway.core.canary import Canary
 from gateway.core.ops import (
     Boost,
     Cancel,
@@ -90,6 +91,7 @@ class Server:
 class Reference:
     def __init__(self, policy: Policy, version: int = 0) -> None:
         self.policy, self.version = policy, version
+        self.canary: Canary | None = None
         self.entries: dict[str, Entry] = {}
         self.flows: dict[Key, Standing] = {}
         self.lines: dict[Key, list[Entry]] = {}
@@ -129,11 +131,20 @@ class Reference:
                     return tier
             name = self.heirs[name]
 
+    def policy_of(self, tenant: str) -> Policy:
+        canary = self.canary
+        return canary.policy if canary and tenant in canary.tenants else self.policy
+
+    def tier_of(self, entry: Entry) -> Tier:
+        """As its tenant's version has it."""
+        tier = self.tier(entry.tier)
+        return self.policy_of(entry.op.tenant).tier(tier.name) or tier
+
     def rules(self, tenant: str) -> TenantRules:
-        return self.policy.tenants.get(tenant) or TenantRules()
+        return self.policy_of(tenant).tenants.get(tenant) or TenantRules()
 
     def level(self, entry: Entry) -> int:
-        tier, ageing = self.tier(entry.tier), self.policy.ageing
+        tier, ageing = self.tier_of(entry), self.policy_of(entry.op.tenant).ageing
         level = tier.priority
         age_ms = self.now_ms - entry.arrived_ms
         if ageing and tier.ages and age_ms >= ageing.after_s * 1000:
@@ -146,12 +157,12 @@ class Reference:
         return level
 
     def expires_ms(self, entry: Entry) -> int:
-        own_ms = entry.arrived_ms + round(self.tier(entry.tier).max_wait_s * 1000)
+        own_ms = entry.arrived_ms + round(self.tier_of(entry).max_wait_s * 1000)
         return own_ms if entry.op.expires_at_ms is None else min(own_ms, entry.op.expires_at_ms)
 
     def deadline(self, key: Key) -> tuple[int, int]:
         head = self.lines[key][0]
-        target_ms = round(self.tier(head.tier).target_wait_s * 1000)
+        target_ms = round(self.tier_of(head).target_wait_s * 1000)
         return max(head.arrived_ms + target_ms, self.flows[key].unparked_ms), head.seq
 
     def threshold(self) -> int:
@@ -183,12 +194,15 @@ class Reference:
 
     def owners(self) -> set[str]:
         """Whose turn it is while all that is free is owed; nobody's while a slot can be lent."""
-        total = sum(rules.reserved for rules in self.policy.tenants.values())
+        newer = self.canary.policy.tenants.keys() if self.canary else set()
+        known = sorted(self.policy.tenants.keys() | newer)
+        total = sum(self.rules(slug).reserved for slug in known)
         serving = {name: server for name, server in self.servers.items() if server.open}
         base_limit = sum(server.limit for server in serving.values())
         most = min(total, base_limit * 80 // 100)
         owed: dict[str, int] = {}
-        for slug, rules in self.policy.tenants.items():
+        for slug in known:
+            rules = self.rules(slug)
             if rules.reserved:
                 able = [e for e in self.waiting(tenant=slug) if not self.flows[e.key].parked]
                 lacking = rules.reserved * most // total - self.running(tenant=slug)
@@ -335,11 +349,13 @@ class Reference:
         else:
             self.strict_pass += entry.cost * permille
         flow.tag = flow.finish[level] = flow.tag + entry.cost * 1000 // entry.weight
-        boost = level - self.tier(entry.tier).priority
+        boost = level - self.tier_of(entry).priority
+        canary = self.canary
+        version = canary.version if canary and key[1] in canary.tenants else self.version
         waited_ms = self.now_ms - entry.arrived_ms
         priority = 10 if lane == "rescue" else level
         self.out.append(
-            ("dispatch", entry.op.id, backend, priority, lane, waited_ms, boost, self.version)
+            ("dispatch", entry.op.id, backend, priority, lane, waited_ms, boost, version)
         )
         self.refresh()
 
@@ -467,6 +483,7 @@ class Reference:
 
     def on_edit(self, op: Edit) -> None:
         before, self.policy, self.version = self.policy, op.policy, op.version
+        self.canary = op.canary
         names = {tier.name for tier in op.policy.tiers}
         for name in names:
             self.heirs.pop(name, None)

@@ -221,7 +221,7 @@ def test_a_background_request_is_seen_to_age():
 
     oldest = max(rows, key=lambda row: row.waited_s)
     assert oldest.waited_s > 50
-    assert (oldest.priority, oldest.boost, oldest.effective_priority) == (-10, 5, -5)
+    assert (oldest.priority, oldest.aged, oldest.effective_priority) == (-10, 5, -5)
 
 
 def test_without_ageing_a_background_request_stays_where_it_is():

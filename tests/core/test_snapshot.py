@@ -30,7 +30,7 @@ TIER_FIELDS = {
 }  # fmt: skip
 POOL_FIELDS = {
     "name", "models", "in_flight", "limit", "held_back", "urgent_threshold", "waiting",
-    "backends", "tiers", "head_columns", "head",
+    "backends", "tiers", "head_columns", "head", "groups",
 }  # fmt: skip
 BACKEND_FIELDS = {
     "name", "url", "state", "in_flight", "limit", "engine_running", "engine_waiting", "kv_usage",

@@ -7,13 +7,15 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.core.cache import cache
+from msgspec.structs import replace
 
 from gateway import questions
 from gateway.auth import Directory
 from gateway.backends import Fleet
+from gateway.core.canary import place
 from gateway.core.policy import TenantRules, default_policy
 from gateway.inquiry import Register
-from gateway.models import APIKey, Backend, PolicyVersion
+from gateway.models import APIKey, Backend, PolicyVersion, Rollout
 from gateway.publisher import GROUP, LATEST, Publisher
 from gateway.records import Recorder, Sample
 from tests.support.clock import until
@@ -154,3 +156,36 @@ async def test_nobody_who_asks_costs_nobody_anything(publisher):
     await publisher.tick()
 
     assert await cache.aget(questions.LINE) is None
+
+
+async def test_a_canary_is_live_in_the_line_for_its_tenants_and_gone_after_its_end(
+    live, acme, birch
+):
+    await sync_to_async(PolicyVersion.objects.publish)(default_policy(), "first")
+    policy = replace(default_policy(), task_types={"chat": "batch"})
+    await sync_to_async(PolicyVersion.objects.publish)(policy, "second")
+    bar = max(place(acme.pk), place(birch.pk))
+    row = await Rollout.objects.acreate(version=2, base=1, percent=50, bar=bar)
+    keys = {t: (await sync_to_async(APIKey.objects.issue)(t, "prod"))[1] for t in (acme, birch)}
+    await Backend.objects.acreate(name="gpu-1", url="http://127.0.0.1:9", max_in_flight=4)
+
+    await live.tick()
+
+    def versions():
+        callers = [
+            live.directory.authenticate({"authorization": f"Bearer {key}"}, "/v1/models")
+            for key in keys.values()
+        ]
+        assert all(c.policy.task_types["chat"] == "batch" for c in callers if c.policy_version == 2)
+        return sorted(caller.policy_version for caller in callers)
+
+    line = live.fleet.pools["default"].queue.scheduler.line
+    assert versions() == [1, 2]
+    assert (line.version, line.canary.version, len(line.canary.tenants)) == (1, 2, 1)
+    assert live.frame().policy_version == 2
+
+    await sync_to_async(Rollout.objects.filter(pk=row.pk).update)(state="promoted")
+    await live.tick()
+
+    assert versions() == [2, 2]
+    assert (line.version, line.canary) == (2, None)
