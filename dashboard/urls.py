@@ -16,6 +16,7 @@ urlpatterns = [
     path("tenants/", include("dashboard.tenants.urls")),
     path("tenant/<slug:slug>/", include("dashboard.tenants.tenant_urls")),
     path("policy/", include("dashboard.policies.urls")),
+    path("alerts/channels/", include("dashboard.delivery.urls")),
     path("audit/", include("dashboard.audit.urls")),
     path("api/v1/live", live_api, name="live-api"),
     path("api/v1/", api.urls),

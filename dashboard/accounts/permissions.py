@@ -63,6 +63,18 @@ def may_operate(person: Person) -> bool:
     return _has(person, ON_CALL, ADMIN)
 
 
+# Messages
+
+
+def may_see_channels(person: Person) -> bool:
+    """Where messages go and whether they arrive, never an address."""
+    return _has(person, ON_CALL, ADMIN)
+
+
+def may_manage_channels(person: Person) -> bool:
+    return _has(person, ADMIN)
+
+
 # The policy
 
 

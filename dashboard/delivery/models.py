@@ -54,6 +54,12 @@ class Channel(models.Model):
         return self.name
 
     @property
+    def failing(self) -> bool:
+        """Its newest try failed."""
+        failed, went = self.last_failure_at, self.last_success_at
+        return failed is not None and (went is None or went < failed)
+
+    @property
     def address(self) -> str:
         return unseal(self.sealed_address)
 
@@ -104,6 +110,11 @@ class Deliveries(models.QuerySet["Delivery"]):
         """What a living worker sends just now."""
         return self.filter(state=Delivery.State.SENDING, claimed_at__gt=now - LEASE)
 
+    def give_up(self, now: datetime, why: str) -> int:
+        """End what waits, unsent.  What is being sent just now ends by itself."""
+        waiting = self.filter(state=Delivery.State.QUEUED)
+        return waiting.update(state=Delivery.State.FAILED, ended_at=now, last_error=why)
+
     def undelivered(self) -> "Deliveries":
         return self.filter(state__in=[Delivery.State.QUEUED, Delivery.State.SENDING])
 
@@ -147,6 +158,10 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         return f"{self.dedupe} to {self.channel_id}: {self.state}"
 
+    @property
+    def is_under_way(self) -> bool:
+        return self.state in (self.State.QUEUED, self.State.SENDING)
+
     def claim(self, now: datetime) -> bool:
         """Take it for one try.  False: it is not due, another worker has it, or has its channel.
 
@@ -175,6 +190,15 @@ class Delivery(models.Model):
             moved = self._end(self.State.QUEUED, next_try_at=at, last_error=why)
         if moved:
             Channel.objects.filter(pk=self.channel_id).update(last_failure_at=now)
+
+    def again(self, now: datetime) -> bool:
+        """Begin anew with one that failed for good.  False: it did not."""
+        rows = Delivery.objects.filter(pk=self.pk, state=self.State.FAILED)
+        with transaction.atomic():
+            begun = rows.update(state=self.State.QUEUED, tries=0, next_try_at=now, ended_at=None)
+            if begun:
+                hand_out([self.pk])
+        return bool(begun)
 
     def _end(self, state: "Delivery.State", **values: Any) -> bool:
         """Let the claim go, if it is still this worker's: a lease may have run out meanwhile."""

@@ -9,14 +9,8 @@ from dashboard.delivery.models import Channel, Delivery
 class ChannelHealth(NamedTuple):
     name: str
     enabled: bool
+    failing: bool  # its newest try failed
     last_success_at: datetime | None
-    last_failure_at: datetime | None
-
-    @property
-    def failing(self) -> bool:
-        """Its newest try failed."""
-        failed, went = self.last_failure_at, self.last_success_at
-        return failed is not None and (went is None or went < failed)
 
 
 class Health(NamedTuple):
@@ -28,9 +22,12 @@ class Health(NamedTuple):
 def health(now: datetime) -> Health:
     waiting = Delivery.objects.undelivered()
     oldest = waiting.order_by("created_at").values_list("created_at", flat=True).first()
-    columns = ("name", "enabled", "last_success_at", "last_failure_at")
+    channels = Channel.objects.all()
     return Health(
         undelivered=waiting.count(),
         oldest_undelivered_s=(now - oldest).total_seconds() if oldest else None,
-        channels=tuple(ChannelHealth(*row) for row in Channel.objects.values_list(*columns)),
+        channels=tuple(
+            ChannelHealth(row.name, row.enabled, row.failing, row.last_success_at)
+            for row in channels
+        ),
     )

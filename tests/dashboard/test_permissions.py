@@ -15,7 +15,9 @@ from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.utils import timezone
 
+from dashboard.delivery.models import Channel, Delivery
 from gateway.core.policy import default_policy
 from gateway.core.snapshot import encode
 from gateway.models import APIKey, PolicyVersion
@@ -75,6 +77,15 @@ OPEN_TO: dict[str, set[str]] = {
     "audit:page": WHOLE | {"tenant-admin", "tenant-admin elsewhere"},
     "audit:csv": WHOLE | {"tenant-admin", "tenant-admin elsewhere"},
     "audit:jsonl": WHOLE | {"tenant-admin", "tenant-admin elsewhere"},
+    "delivery:page": DRAFTERS,
+    "delivery:log": DRAFTERS,
+    "delivery:one": DRAFTERS,
+    "delivery:new": {"admin"},
+    "delivery:edit": {"admin"},
+    "delivery:test": {"admin"},
+    "delivery:switch": {"admin"},
+    "delivery:delete": {"admin"},
+    "delivery:retry": {"admin"},
     "policies:overview": WATCHERS,
     "policies:status": WATCHERS,
     "policies:compare": WATCHERS,
@@ -112,6 +123,12 @@ OPEN_TO: dict[str, set[str]] = {
 # Names with two kinds of addresses, written "name variant", and all parts of addresses.
 ARGUMENTS: dict[str, dict[str, str]] = {
     "live:why": {"id": "req_x"},
+    "delivery:one": {"pk": "1"},
+    "delivery:edit": {"pk": "1"},
+    "delivery:test": {"pk": "1"},
+    "delivery:switch": {"pk": "1"},
+    "delivery:delete": {"pk": "1"},
+    "delivery:retry": {"pk": "1"},
     "policies:version": {"number": "1"},
     "policies:back": {"number": "1"},
     "policies:cancel": {"pk": "1"},
@@ -124,6 +141,9 @@ ARGUMENTS: dict[str, dict[str, str]] = {
 QUERIES = {"policies:compare": "?a=1&b=1"}
 POSTED = {
     "accounts:logout",
+    "delivery:test",
+    "delivery:switch",
+    "delivery:retry",
     "policies:back",
     "policies:discard",
     "policies:merge",
@@ -199,6 +219,16 @@ def frame():
 @pytest.fixture(autouse=True)
 def version(db):
     PolicyVersion.objects.publish(default_policy(), "the first")
+
+
+@pytest.fixture(autouse=True)
+def delivery(db):
+    channel = Channel(pk=1, name="oncall", kind="slack", where="Slack")
+    channel.address = "slack://TOKENA/TOKENB/TOKENC"
+    channel.save()
+    Delivery.objects.create(
+        pk=1, channel=channel, dedupe="d", message={"title": "t"}, next_try_at=timezone.now()
+    )
 
 
 @pytest.fixture
