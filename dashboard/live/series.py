@@ -7,7 +7,8 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from gateway.core.buckets import FINEST_S, Bucket, counts
-from gateway.core.sketch import Sketch
+from gateway.core.ledger import FEWEST
+from gateway.core.sketch import Sketch, pairs
 from gateway.models import KEPT_S, PolicyVersion, QueueBucket, QueueSample
 
 MOST = 450
@@ -103,6 +104,13 @@ def series(
     }
 
 
+def looks(pool: str, tier: str, start: float, end: float) -> list[Look]:
+    """Every ten seconds of one tier that are kept (48 hours), in the order of time: enough to say
+    how often a rule would have fired, since each carries the worst that it saw."""
+    rows = QueueBucket.objects.of_pool(pool).between(FINEST_S, int(start), int(end))
+    return [_look(row) for row in rows.filter(tier=tier).as_buckets()]
+
+
 def _buckets(pool: str, level_s: int, start: int, end: int) -> list[Bucket]:
     """Rows of one level and, where they end, of the finer ones: the newest are merged last."""
     found = QueueBucket.objects.of_pool(pool).between(level_s, start, end).as_buckets()
@@ -181,24 +189,28 @@ def _seen(looks: Iterable[Look], points: Grid) -> Columns:
 def _count(columns: Columns, rows: Iterable[Bucket], points: Grid, window_s: int) -> None:
     """Add the percentiles of waits and the losses, from one tier's rows in the order of time."""
     lost: list[int | None] = [None if seen is None else 0 for seen in columns["waiting"]]
-    waited = {f"p{percent}": list(lost) for percent in (50, 95, 99)}
-    columns |= {"lost": lost, **waited}
-    coming, inside = deque(rows), deque[Bucket]()
+    told: list[list[float | None]] = [[None] * points.size for _ in FEWEST]
+    coming, inside = deque(rows), deque[tuple[int, list[int]]]()
     waits = Sketch()
     for n in range(points.size):
         begin = points.first + n * points.step_s
         end = begin + points.step_s
+        if window_s == points.step_s:  # each point stands alone: nothing to take away
+            waits, inside = Sketch(), deque()
         while coming and coming[0].start < end:
             row = coming.popleft()
-            inside.append(row)
-            waits.merge(row.waits)
+            stored = pairs(row.waits)
+            inside.append((row.start, stored))
+            waits.merge(stored)
             if row.lost and row.start >= begin:
                 lost[n] = (lost[n] or 0) + sum(count for _, count in counts(row.lost))
-        while inside and inside[0].start < end - window_s:
-            waits.merge(inside.popleft().waits, times=-1)
-        for percent in (50, 95, 99):
-            told_s = None if columns["waiting"][n] is None else waits.told_s(percent)
-            columns[f"p{percent}"][n] = told_s
+        while inside and inside[0][0] < end - window_s:
+            waits.take_away(inside.popleft()[1])
+        if columns["waiting"][n] is not None:
+            for column, wait_s in zip(told, waits.told_s(), strict=True):
+                column[n] = wait_s
+    columns |= {"lost": lost}
+    columns |= {f"p{percent}": column for percent, column in zip(FEWEST, told, strict=True)}
 
 
 def _marks(start: float, end: float) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from gateway.core.sketch import Sketch
+from gateway.core.sketch import Sketch, pairs
 
 FINEST_S = 10
 
@@ -51,7 +51,7 @@ def merged(parts: Iterable[Bucket], step_s: int) -> Bucket:
     waits = Sketch()
     lost: dict[str, int] = {}
     for part in found:
-        waits.merge(part.waits)
+        waits.merge(pairs(part.waits))
         for code, count in counts(part.lost):
             lost[code] = lost.get(code, 0) + count
     return Bucket(

@@ -7,16 +7,23 @@ parts cannot be averaged.  A quantile is off by at most ``ERROR`` of itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from math import ceil
+
+import msgspec
 
 from gateway.core.ledger import BUCKET_RATIO, FEWEST, bucket_of, middle_ms
 
 ERROR = (BUCKET_RATIO - 1) / 2  # of the wait in whole milliseconds
 
 
+read_pairs = msgspec.json.Decoder(list[int]).decode  # a year's chart reads thousands
+
+
 class Sketch:
-    """``Sketch.of(waits_ms)``, or ``Sketch.read(text)`` of what ``str`` wrote."""
+    """``Sketch.of(waits_ms)``; ``str`` makes the text to store, ``pairs`` reads it for ``merge``."""
 
     __slots__ = ("counts", "n")
 
@@ -34,7 +41,7 @@ class Sketch:
     @classmethod
     def read(cls, text: str) -> Sketch:
         sketch = cls()
-        sketch.merge(text)
+        sketch.merge(pairs(text))
         return sketch
 
     def add(self, wait_ms: int) -> None:
@@ -42,26 +49,37 @@ class Sketch:
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
         self.n += 1
 
-    def merge(self, text: str, times: int = 1) -> None:
-        """Add a stored sketch; with ``times`` -1 take one away that was added before."""
-        for pair in text.split():
-            bucket, _, count = pair.partition(":")
-            more = int(count) * times
-            self.counts[int(bucket)] = self.counts.get(int(bucket), 0) + more
-            self.n += more
+    def merge(self, stored: Sequence[int]) -> None:
+        counts, known = self.counts, self.counts.get
+        for bucket, count in zip(stored[::2], stored[1::2], strict=True):
+            counts[bucket] = known(bucket, 0) + count
+        self.n += sum(stored[1::2])
 
-    def quantile_s(self, percent: int) -> float | None:
-        """The wait that ``percent`` of all are at most, in seconds (nearest rank); None of none."""
-        rank = ceil(self.n * percent / 100)
-        for bucket in sorted(self.counts):
-            rank -= self.counts[bucket]
-            if rank <= 0 and self.n:
-                return round(middle_ms(bucket) / 1000, 4)
-        return None
+    def take_away(self, stored: Sequence[int]) -> None:
+        """Undo the merge of it."""
+        for bucket, count in zip(stored[::2], stored[1::2], strict=True):
+            self.counts[bucket] -= count
+        self.n -= sum(stored[1::2])
 
-    def told_s(self, percent: int) -> float | None:
-        """The same, unless there are too few waits to say: 5 for p50, 20 for p95, 100 for p99."""
-        return self.quantile_s(percent) if self.n >= FEWEST[percent] else None
+    def quantiles_s(self, *percents: int) -> list[float | None]:
+        """The waits that so many percent are at most, in seconds (nearest rank); None of none."""
+        if not self.n:
+            return [None] * len(percents)
+        buckets = sorted(self.counts)
+        passed = list(accumulate(map(self.counts.__getitem__, buckets)))
+        ranked = (bisect_left(passed, ceil(self.n * percent / 100)) for percent in percents)
+        return [round(middle_ms(buckets[n]) / 1000, 4) for n in ranked]
+
+    def told_s(self) -> list[float | None]:
+        """p50, p95 and p99, each None where there are too few waits to say: 5, 20 and 100."""
+        known = zip(self.quantiles_s(*FEWEST), FEWEST.values(), strict=True)
+        return [wait_s if self.n >= fewest else None for wait_s, fewest in known]
 
     def __str__(self) -> str:
-        return " ".join(f"{bucket}:{count}" for bucket, count in sorted(self.counts.items()))
+        flat = [number for pair in sorted(self.counts.items()) for number in pair]
+        return msgspec.json.encode(flat).decode() if flat else ""
+
+
+def pairs(text: str) -> list[int]:
+    """Bucket, count, bucket, count: what a stored sketch says."""
+    return read_pairs(text) if text else []

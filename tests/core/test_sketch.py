@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.buckets import FINEST_S, Bucket, Tallies, counts, merged, text_of
-from gateway.core.sketch import ERROR, Sketch
+from gateway.core.sketch import ERROR, Sketch, pairs
 
 WAITS_MS = st.lists(st.integers(0, 40 * 86_400_000), min_size=1, max_size=60)
 
@@ -20,32 +20,35 @@ def exact_ms(waits_ms: list[int], percent: int) -> int:
 def test_a_quantile_of_merged_sketches_is_within_its_error_of_the_exact_one(parts, percent):
     whole = Sketch()
     for waits_ms in parts:
-        whole.merge(str(Sketch.of(waits_ms)))
+        whole.merge(pairs(str(Sketch.of(waits_ms))))
 
     exact = exact_ms([wait for waits_ms in parts for wait in waits_ms], percent)
-    assert whole.quantile_s(percent) * 1000 == pytest.approx(exact, rel=ERROR + 1e-9, abs=0.06)
+    (told_s,) = whole.quantiles_s(percent)
+    assert told_s * 1000 == pytest.approx(exact, rel=ERROR + 1e-9, abs=0.06)
 
 
 @given(WAITS_MS, WAITS_MS)
 def test_what_was_merged_can_be_taken_away_again(kept, gone):
     sketch = Sketch.of(kept)
-    sketch.merge(str(Sketch.of(gone)))
-    sketch.merge(str(Sketch.of(gone)), times=-1)
+    sketch.merge(pairs(str(Sketch.of(gone))))
+    sketch.take_away(pairs(str(Sketch.of(gone))))
 
     assert sketch.n == len(kept)
     assert {b: n for b, n in sketch.counts.items() if n} == Sketch.of(kept).counts
-    assert sketch.quantile_s(95) == Sketch.of(kept).quantile_s(95)
+    assert sketch.quantiles_s(1, 95, 100) == Sketch.of(kept).quantiles_s(1, 95, 100)
 
 
 @pytest.mark.parametrize(("n", "known"), [(4, 0), (5, 1), (19, 1), (20, 2), (99, 2), (100, 3)])
 def test_too_few_waits_say_nothing(n, known):
-    sketch = Sketch.of([100] * n)
+    told = Sketch.of([100] * n).told_s()
 
-    assert sum(sketch.told_s(percent) is not None for percent in (50, 95, 99)) == known
+    assert len(told) == 3
+    assert sum(wait_s is not None for wait_s in told) == known
 
 
 def test_a_sketch_of_nothing_is_empty_text():
-    assert (str(Sketch()), Sketch.read("").n, Sketch().quantile_s(50)) == ("", 0, None)
+    assert (str(Sketch()), Sketch.read("").n) == ("", 0)
+    assert Sketch().told_s() == Sketch().quantiles_s(50, 95, 99) == [None] * 3
 
 
 SECOND = st.fixed_dictionaries(
