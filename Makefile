@@ -7,7 +7,7 @@ help: ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/runtime ## From nothing to a dashboard with moving charts (PORT=8000)
-	@$(BIN)/python manage.py up --demo
+	@LANEWAY_REQUIRE_MFA=$${LANEWAY_REQUIRE_MFA:-no} $(BIN)/python manage.py up --demo
 
 up: .venv/runtime ## The same without demo traffic (VLLM_URL=http://host:8000 make up)
 	@$(BIN)/python manage.py up

@@ -4,6 +4,7 @@ The defaults need no other service: SQLite, an in-memory channel layer and cache
 A value that makes no sense stops the start with a sentence for each variable, all of them at once.
 """
 
+import hashlib
 import os
 import re
 import secrets
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from csp.constants import NONE, SELF
+
+from dashboard.accounts.roles import ROLES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -123,12 +126,50 @@ def peppers(text: str, name: str) -> Mapping[str, bytes]:
     return {part.split(":")[0]: bytes.fromhex(part.split(":")[1]) for part in parts}
 
 
+def provider_roles(name: str) -> tuple[str, Mapping[str, list[str]]]:
+    """``claim:value=role,…``: the claim to read, and what its values make of somebody."""
+    claim, colon, rest = env(name).partition(":")
+    pairs = [part.strip().rpartition("=") for part in rest.split(",") if part.strip()]
+    if not (claim and colon and pairs and all(value and role in ROLES for value, _, role in pairs)):
+        refuse(name, f"claim:value=role,value=role with the roles {', '.join(ROLES)}")
+        return "", {}
+    found: dict[str, list[str]] = {}
+    for value, _, role in pairs:
+        found.setdefault(value, []).append(role)
+    return claim, found
+
+
+def provider() -> dict[str, Any]:
+    """The company's own sign-in (OpenID Connect); empty when none is set up."""
+    names = [f"LANEWAY_OIDC_{part}" for part in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET", "ROLES")]
+    if not any(map(env, names)):
+        return {}
+    for name in names:
+        if not env(name):
+            refuse(name, "a value, as other LANEWAY_OIDC_… are set", "not set")
+    issuer = envurl(names[0], ("https", "http"), host=True)
+    at = urlsplit(issuer[0] if issuer else "")
+    if at.scheme == "http" and at.hostname not in ("localhost", "127.0.0.1", "::1"):
+        refuse(names[0], "https://, for what it says decides who is an admin")
+    claim, roles = provider_roles(names[3]) if env(names[3]) else ("", {})
+    return {
+        "issuer": issuer[0] if issuer else "",
+        "host": at.hostname or "",
+        "claim": claim,
+        "roles": roles,
+        # Part of how its people are known here: another issuer's number 1 is somebody else.
+        "id": "oidc-" + hashlib.sha256(env(names[0]).rstrip("/").encode()).hexdigest()[:12],
+    }
+
+
 # What the environment says
 
 LANEWAY_HOME = envpath("LANEWAY_HOME", BASE_DIR / "var")
 LANEWAY_HOST = env("HOST", "127.0.0.1")
 LANEWAY_PORT = envint("PORT", 8000, 1, 65535)
 LANEWAY_HTTPS = envbool("LANEWAY_HTTPS", False)  # a proxy in front speaks TLS
+LANEWAY_REQUIRE_MFA = envbool("LANEWAY_REQUIRE_MFA", True)  # of admin and security
+LANEWAY_OIDC = provider()
 LANEWAY_BACKENDS = envurl("VLLM_URL", ("http", "https"), host=True, many=True)
 LANEWAY_BACKEND_KEY = env("VLLM_API_KEY")  # sent to every backend
 LANEWAY_ALLOW_PRIVATE_TARGETS = envbool("LANEWAY_ALLOW_PRIVATE_TARGETS", False)  # for messages
@@ -160,6 +201,15 @@ ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *_names]
 if LANEWAY_HOST not in ("0.0.0.0", "::", *ALLOWED_HOSTS):
     ALLOWED_HOSTS.append(f"[{LANEWAY_HOST}]" if ":" in LANEWAY_HOST else LANEWAY_HOST)
 
+# Where people reach the site, for commands that print a link.
+_known = next((name for name in _names if name[0] not in "*."), "")
+_own = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(LANEWAY_HOST, LANEWAY_HOST)
+LANEWAY_ADDRESS = (
+    f"{'https' if LANEWAY_HTTPS else 'http'}://{_known}"
+    if _known
+    else f"http://{_own}:{LANEWAY_PORT}"
+)
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -167,6 +217,12 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
     "channels",
     "csp",
     "django_htmx",
@@ -190,6 +246,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 TEMPLATES = [
     {
@@ -214,6 +271,44 @@ USE_TZ = True
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = LOGIN_URL
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+ACCOUNT_ADAPTER = "dashboard.accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"  # whoever invites knows whom
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
+ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "20/m/ip,5/5m/key"}
+MFA_ADAPTER = "dashboard.accounts.factors.FactorAdapter"
+MFA_FORMS = {
+    "add_webauthn": "dashboard.accounts.passkeys.Add",
+    "authenticate_webauthn": "dashboard.accounts.passkeys.Authenticate",
+    "login_webauthn": "dashboard.accounts.passkeys.Login",
+    "reauthenticate_webauthn": "dashboard.accounts.passkeys.Reauthenticate",
+}
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_TOTP_ISSUER = "Laneway"
+MFA_TOTP_TOLERANCE = 1  # clocks that are half a minute apart
+SOCIALACCOUNT_ADAPTER = "dashboard.accounts.provider.ProviderAdapter"
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "APPS": [
+            {
+                "provider_id": LANEWAY_OIDC["id"],
+                "name": LANEWAY_OIDC["host"],
+                "client_id": env("LANEWAY_OIDC_CLIENT_ID"),
+                "secret": env("LANEWAY_OIDC_CLIENT_SECRET"),
+                "settings": {"server_url": LANEWAY_OIDC["issuer"]},
+            }
+        ]
+        if LANEWAY_OIDC
+        else [],
+    }
+}
 AUTH_PASSWORD_VALIDATORS = [
     {
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",

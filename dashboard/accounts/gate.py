@@ -13,13 +13,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import resolve_url
 from django.urls import reverse
 
-from dashboard.accounts.permissions import Person, visible_tenants
+from dashboard.accounts.confirming import ask_again
+from dashboard.accounts.permissions import Person, must_add_factor, visible_tenants
 from gateway.models import Tenant
 
 Rest = ParamSpec("Rest")
 View = Callable[Concatenate[HttpRequest, Rest], HttpResponseBase]
 TenantView = Callable[Concatenate[HttpRequest, Tenant, Rest], HttpResponseBase]
-MUST_CHANGE = "must_change_password"  # in a session that was opened with a one-time password
 
 
 def open_to(may: Callable[[Person], bool]) -> Callable[[View[Rest]], View[Rest]]:
@@ -78,21 +78,47 @@ def open_to_all(view: View[Rest]) -> View[Rest]:
     return view
 
 
+def open_to_self(view: View[Rest]) -> View[Rest]:
+    """For a person's own sign-in, whoever they are: also when something else must come first."""
+
+    @wraps(view)
+    def asked(request: HttpRequest, /, *args: Rest.args, **kwargs: Rest.kwargs) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return _to_sign_in(request)
+        return view(request, *args, **kwargs)
+
+    _decided(asked, "whoever is signed in")
+    return asked
+
+
+def asks_again(view: View[Rest]) -> View[Rest]:
+    """Inside a door: whoever proved over 15 minutes ago who they are does so again."""
+
+    @wraps(view)
+    def asked(request: HttpRequest, /, *args: Rest.args, **kwargs: Rest.kwargs) -> HttpResponseBase:
+        ask_again(request)
+        return view(request, *args, **kwargs)
+
+    return asked
+
+
 def _decided(view: Callable[..., Any], question: str) -> None:
     view.__dict__["decision"] = question
 
 
 def _turned_away(request: HttpRequest) -> HttpResponse | None:
     if not request.user.is_authenticated:
-        if request.headers.get("HX-Request"):  # a sign-in page inside a table helps nobody
-            answer = HttpResponse(status=401)
-            answer["HX-Redirect"] = resolve_url("accounts:login")
-            return answer
-        return redirect_to_login(request.get_full_path())
-    if request.session.get(MUST_CHANGE):
+        return _to_sign_in(request)
+    if must_add_factor(request.user):
         return redirect_to_login(
-            request.get_full_path(),
-            login_url=reverse("accounts:password"),
-            redirect_field_name="next",
+            request.get_full_path(), login_url=reverse("mfa_index"), redirect_field_name="next"
         )
     return None
+
+
+def _to_sign_in(request: HttpRequest) -> HttpResponse:
+    if request.headers.get("HX-Request"):  # a sign-in page inside a table helps nobody
+        answer = HttpResponse(status=401)
+        answer["HX-Redirect"] = resolve_url("accounts:login")
+        return answer
+    return redirect_to_login(request.get_full_path())

@@ -33,10 +33,14 @@ class Membership(models.Model):
         return f"{self.user} in {self.tenant}: {self.role}"
 
 
-class OneTimePassword(models.Model):
-    """A password somebody else has seen: whoever signs in with it chooses their own first."""
+class OneTimeLink(models.Model):
+    """A link that lets its person choose a password, once and for a while.  Its token is not kept."""
 
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="one_time_link"
+    )
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
 
     def __str__(self) -> str:
         return f"of {self.user}"

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
 
+from dashboard.accounts.factors import lacks_factor
 from dashboard.accounts.models import Membership
+from dashboard.accounts.roles import ADMIN, GUARDED, ON_CALL, ROLES, SECURITY
 from gateway.models import Tenant
 
 Person = AbstractBaseUser | AnonymousUser
 
-VIEWER, ON_CALL, ADMIN, SECURITY = "viewer", "on-call", "admin", "security"
-ROLES = (VIEWER, ON_CALL, ADMIN, SECURITY)
 TENANT_ADMIN = Membership.Role.ADMIN.value
 TENANT_VIEWER = Membership.Role.VIEWER.value
 
@@ -31,15 +31,27 @@ NOBODY = Standing(frozenset(), {})
 
 
 def standing(person: Person) -> Standing:
-    """Two queries, once for each loaded person: for a page, that is once a request."""
+    """Two or three queries, once for each loaded person: for a page, that is once a request.
+
+    Roles that need a second factor sleep until there is one.
+    """
     if not isinstance(person, User) or not person.is_active:
         return NOBODY
     known: Standing | None = person.__dict__.get("_standing")
     if known is None:
-        names = person.groups.filter(name__in=ROLES).values_list("name", flat=True)
+        names = set(person.groups.filter(name__in=ROLES).values_list("name", flat=True))
+        if not names.isdisjoint(GUARDED) and lacks_factor(person):
+            names.difference_update(GUARDED)
+            person.__dict__["_must_add_factor"] = True
         parts = Membership.objects.filter(user=person).values_list("tenant_id", "role")
         known = person.__dict__["_standing"] = Standing(frozenset(names), dict(parts))
     return known
+
+
+def must_add_factor(person: Person) -> bool:
+    """Whether a role of theirs sleeps until they set up a second factor."""
+    standing(person)
+    return bool(person.__dict__.get("_must_add_factor"))
 
 
 def _has(person: Person, *roles: str) -> bool:
@@ -138,6 +150,14 @@ def may_revoke(person: Person, tenant: Tenant) -> bool:
 def may_manage_members(person: Person, tenant: Tenant) -> bool:
     """Say who belongs to a tenant.  Whoever changes the rules cannot change who may."""
     return _has(person, SECURITY) or _part(person, tenant) == TENANT_ADMIN
+
+
+# People
+
+
+def may_manage_people(person: Person) -> bool:
+    """Invite them, give and take roles, switch them off.  Not the admin, who changes the rules."""
+    return _has(person, SECURITY)
 
 
 # The audit trail

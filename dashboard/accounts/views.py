@@ -1,19 +1,19 @@
-"""Signing in and out, a password of one's own, and the page everybody starts at."""
+"""A password of one's own, and the page everybody starts at."""
 
 from typing import Any
 
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.models import User
-from django.contrib.auth.views import LoginView, PasswordChangeView
+from django.contrib.auth.views import PasswordChangeView
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_safe
 
-from dashboard.accounts.gate import MUST_CHANGE, open_to
-from dashboard.accounts.models import OneTimePassword
+from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import Person, may_see_tenants, may_watch, visible_tenants
 from dashboard.audit.log import record
 
@@ -32,26 +32,10 @@ def home(request: HttpRequest) -> HttpResponse:
     return redirect("tenant:page", own[0].slug) if len(own) == 1 else redirect("tenants:page")
 
 
-class SignIn(LoginView):
-    template_name = "accounts/login.html"
-    redirect_authenticated_user = True
-
-    def form_valid(self, form: Any) -> HttpResponse:
-        answer = super().form_valid(form)
-        if OneTimePassword.objects.filter(user=form.get_user()).exists():
-            self.request.session[MUST_CHANGE] = True
-        return answer
-
-
 class OwnPassword(PasswordChangeView):
     template_name = "accounts/password.html"
     form_class = PasswordChangeForm
     success_url = reverse_lazy("home")
-
-    def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not self.request.user.is_authenticated:
-            return redirect("accounts:login")
-        return super().dispatch(*args, **kwargs)
 
     def get_success_url(self) -> str:
         wanted = self.request.POST.get("next", "")
@@ -62,10 +46,9 @@ class OwnPassword(PasswordChangeView):
     @transaction.atomic
     def form_valid(self, form: Any) -> HttpResponse:
         answer = super().form_valid(form)
+        UserSession.objects.create_from_request(self.request)  # this one has a new name now
         person = self.request.user
         assert isinstance(person, User)
-        OneTimePassword.objects.filter(user=person).delete()
-        self.request.session.pop(MUST_CHANGE, None)
         record(
             person,
             "person.password_changed",

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from dashboard.accounts.confirming import ask_again
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_draft, may_publish
 from dashboard.policies import diff, edit, publish, timed, yaml_text
@@ -35,6 +36,7 @@ def review(request: HttpRequest) -> HttpResponse:
         return _page(request, context)
     if not may_publish(request.user):
         return _page(request, {**context, "form": PublishForm()}, 403)
+    ask_again(request)
 
     form = context["form"] = PublishForm(request.POST, warned=bool(context["added"]))
     if context["problems"] or not context["changes"] or not form.is_valid():

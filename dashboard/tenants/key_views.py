@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dashboard.accounts import permissions as may
-from dashboard.accounts.gate import open_in_tenant
+from dashboard.accounts.gate import asks_again, open_in_tenant
 from dashboard.tenants import changes
 from dashboard.tenants.changes import Status
 from dashboard.tenants.forms import EditKeyForm, NewKeyForm, ReasonForm, RotateForm
@@ -28,6 +28,7 @@ ACTIONS: dict[str, Status] = {"disable": "disabled", "enable": "active", "revoke
 
 
 @open_in_tenant(may.may_issue_keys)
+@asks_again
 @never_cache
 @require_http_methods(FORM)
 def new(request: HttpRequest, tenant: Tenant) -> HttpResponse:
@@ -75,6 +76,7 @@ def edit(request: HttpRequest, tenant: Tenant, id8: str) -> HttpResponse:
 
 
 @open_in_tenant(may.may_issue_keys)
+@asks_again
 @never_cache
 @require_http_methods(FORM)
 def rotate(request: HttpRequest, tenant: Tenant, id8: str) -> HttpResponse:

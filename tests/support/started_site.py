@@ -33,6 +33,7 @@ class Site:
         self._environment = {
             **environment,
             "LANEWAY_HOME": str(home),
+            "LANEWAY_REQUIRE_MFA": "no",
             "DJANGO_SETTINGS_MODULE": "dashboard.settings",
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -26,7 +26,8 @@ def test_nobody_loses_by_the_upgrade_what_they_could_do():
     assert not gone.groups.exists()
 
 
-def test_the_first_person_may_change_the_rules_and_say_who_may():
+def test_the_first_person_may_change_the_rules_and_say_who_may(settings):
+    settings.LANEWAY_REQUIRE_MFA = False
     seed.admin()
 
     assert standing(User.objects.get()).roles == set(seed.FIRST_ROLES)

@@ -6,6 +6,7 @@ import pytest
 from django.core.cache import cache
 from django.utils import timezone
 
+from dashboard.accounts.confirming import CONFIRMED, LATELY_S
 from dashboard.audit.models import AuditEvent
 from dashboard.policies import publish
 from dashboard.policies.models import Draft, StaleDraft
@@ -186,3 +187,21 @@ def test_undo_is_over_after_ten_seconds(edited, ada):
 
     assert publish.undoable(newest, ada, newest.published_at)
     assert not publish.undoable(newest, ada, late)
+
+
+def test_who_signed_in_over_a_quarter_of_an_hour_ago_is_asked_again_before_it_counts(
+    edited, ada, settings
+):
+    settings.LANEWAY_REQUIRE_MFA = False
+    ada.set_password("correct horse battery")
+    ada.save()
+    edited.force_login(ada)
+    session = edited.session
+    session[CONFIRMED] -= LATELY_S
+    session.save()
+
+    assert put(edited)["Location"].startswith("/accounts/again/?next=")
+    assert PolicyVersion.objects.newest().number == 1
+    again = {"password": "correct horse battery", "next": "/policy/draft/review/"}
+    assert edited.post("/accounts/again/", again).status_code == 302
+    assert PolicyVersion.objects.newest().number == 2

@@ -1,0 +1,131 @@
+"""The company's own sign-in (OpenID Connect): who comes from there, and the roles its claim gives them.
+
+Its roles are in force anew at each sign-in.  Whom it gives none does not come in.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from allauth.account.utils import get_next_redirect_url
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
+from allauth.socialaccount.models import SocialApp, SocialLogin
+from allauth.socialaccount.providers.base.constants import AuthProcess
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from allauth.socialaccount.providers.openid_connect import views as openid
+from django.conf import settings
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+from requests import RequestException
+
+from dashboard.accounts.gate import open_to_all
+from dashboard.accounts.roles import ROLES
+from dashboard.audit.log import record
+
+ID = settings.LANEWAY_OIDC.get("id", "none")
+
+
+@open_to_all
+@never_cache
+@require_POST
+def go(request: HttpRequest) -> HttpResponse:
+    """Off to the company's sign-in, by a page: a redirect from a form would break the content policy."""
+    try:
+        chosen = get_adapter(request).get_provider(request, ID)
+    except SocialApp.DoesNotExist:
+        raise Http404("No sign-in of another house is set up.") from None
+    # Somebody who is signed in comes to prove it is them: an old sign-in over there proves nothing.
+    asked = {"prompt": "login"} if request.user.is_authenticated else {}
+    try:
+        answer = chosen.redirect(
+            request,
+            AuthProcess.LOGIN,
+            next_url=get_next_redirect_url(request),
+            auth_params=asked,
+        )
+    except (RequestException, OAuth2Error, ValueError, LookupError) as error:
+        return _out_of_order(request, error)
+    return render(request, "accounts/onward.html", {"where": answer["Location"]})
+
+
+@open_to_all
+@never_cache
+@require_safe
+def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
+    try:
+        answer: HttpResponse = openid.callback(request, provider_id)
+    except (RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
+        return _out_of_order(request, error)
+    return answer
+
+
+def _out_of_order(request: HttpRequest, error: Exception) -> HttpResponse:
+    context = {"auth_error": {"exception": error}}
+    return render(request, "socialaccount/authentication_error.html", context, status=502)
+
+
+class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        return True  # ``pre_social_login`` let in only those who have a role
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        roles = roles_in(sociallogin.account.extra_data)
+        if sociallogin.is_existing:
+            give_roles(request, sociallogin.user, roles)
+        if not roles:
+            context = {"provider": settings.LANEWAY_OIDC["host"]}
+            raise ImmediateHttpResponse(
+                render(request, "accounts/no_role.html", context, status=403)
+            )
+
+    def populate_user(self, request: HttpRequest, sociallogin: SocialLogin, data: Any) -> User:
+        """A mail address that somebody here has stays theirs: it is what they sign in with."""
+        person: User = super().populate_user(request, sociallogin, data)
+        person.email = person.email.lower()
+        if User.objects.filter(email__iexact=person.email).exists():
+            person.email = ""
+        sociallogin.email_addresses = []
+        return person
+
+    @transaction.atomic
+    def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None) -> User:
+        person: User = super().save_user(request, sociallogin, form)
+        name = f"person:{person.get_username()}"
+        record(_who(), "person.created", name, after={"mail": person.email}, request=request)
+        give_roles(request, person, roles_in(sociallogin.account.extra_data))
+        return person
+
+
+def roles_in(told: dict[str, Any]) -> set[str]:
+    """What the claim makes of somebody.  It may stand in the userinfo or in the ID token."""
+    values: list[str] = []
+    for part in ("userinfo", "id_token"):
+        value = (told.get(part) or {}).get(settings.LANEWAY_OIDC["claim"], [])
+        values += [value] if isinstance(value, str) else [v for v in value if isinstance(v, str)]
+    return {role for value in values for role in settings.LANEWAY_OIDC["roles"].get(value, ())}
+
+
+@transaction.atomic
+def give_roles(request: HttpRequest, person: User, roles: Iterable[str]) -> None:
+    before = set(person.groups.filter(name__in=ROLES).values_list("name", flat=True))
+    after = set(roles)
+    if before == after:
+        return
+    person.groups.remove(*Group.objects.filter(name__in=before - after))
+    person.groups.add(*[Group.objects.get_or_create(name=role)[0] for role in after - before])
+    record(
+        _who(),
+        "person.roles_changed",
+        f"person:{person.get_username()}",
+        before={"roles": sorted(before)},
+        after={"roles": sorted(after)},
+        request=request,
+    )
+
+
+def _who() -> str:
+    return f"sign-in of {settings.LANEWAY_OIDC['host']}"
