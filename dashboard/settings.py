@@ -414,13 +414,17 @@ LOGGING = {
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        "nowhere": {"class": "logging.NullHandler"},
+    },
     "root": {"handlers": ["stderr"], "level": _log_level},
     "loggers": {
         "daphne": {"level": "WARNING"},  # INFO is a line for each request
         "httpx": {"level": "WARNING"},
+        # Apprise tells what it was given, nearly whole; ``delivery.sending`` listens and tells why.
+        "apprise": {"handlers": ["nowhere"], "level": "WARNING", "propagate": False},
         # At DEBUG these tell whole addresses, secrets included.
-        "apprise": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "urllib3": {"level": "WARNING"},
         "uvicorn": {"handlers": ["stderr"], "level": _log_level, "propagate": False},

@@ -152,6 +152,7 @@ def test_one_on_its_way_asks_again_by_itself_until_it_is_there(ada, add, message
     row.claim(timezone.now())
     row.sent(timezone.now())
     assert b"every 1s" not in ada.get(path).content
+    assert b"now 2m27\nsince 11:20\n" in ada.get(path).content
     assert b"ack/x" not in ada.get(path).content  # whoever has the link may acknowledge
 
 
