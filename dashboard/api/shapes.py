@@ -1,12 +1,13 @@
 """What is sent and answered.  A field that is not named here is refused, not ignored."""
 
 from datetime import date, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.core.policy import KeyRules
-from gateway.models import APIKey, Tenant
+from dashboard.policies.models import Managed
+from gateway.core.policy import KeyRules, default_policy, dump
+from gateway.models import APIKey, PolicyVersion, Tenant
 
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["acme"])]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -49,10 +50,19 @@ class TenantShape(BaseModel):
     name: str
     status: Literal["active", "suspended"]
     created_at: datetime
+    managed_by: Literal["ui", "file", "api"] = Field(description="file: its name is changed there.")
+    managed_in: str = Field(description="The file, or the admin key.")
 
     @classmethod
-    def of(cls, tenant: Tenant) -> Self:
-        return cls.model_validate(tenant, from_attributes=True)
+    def of(cls, tenant: Tenant, owner: Managed | None) -> Self:
+        return cls(
+            slug=tenant.slug,
+            name=tenant.name,
+            status=tenant.status,  # type: ignore[arg-type] # the column's choices are these
+            created_at=tenant.created_at,
+            managed_by=owner.by if owner else "ui",  # type: ignore[arg-type]
+            managed_in=owner.where if owner else "",
+        )
 
 
 class Tenants(BaseModel):
@@ -141,6 +151,74 @@ class IssuedKey(KeyShape):
 
 class Keys(BaseModel):
     data: list[KeyShape]
+
+
+class Sent(Said):
+    """A policy as ``GET /policy`` gives it; what is left out is at its default."""
+
+    document: dict[str, Any] = Field(examples=[dump(default_policy())])
+
+
+class Publication(Sent):
+    message: Annotated[str, Field(min_length=1, max_length=250)]
+    accepted: Annotated[str, Field(max_length=200)] = Field(
+        "", description="Why the warnings are fine that this document brings."
+    )
+
+
+class Version(BaseModel):
+    version: int
+    message: str
+    author: str
+    published_at: datetime | None
+
+    @classmethod
+    def of(cls, row: PolicyVersion | None, **more: Any) -> Self:
+        """None: before the first version the defaults are in force."""
+        return cls(
+            version=row.number if row else 0,
+            message=row.message if row else "",
+            author=row.author.get_username() if row and row.author else "",
+            published_at=row.published_at if row else None,
+            **more,
+        )
+
+
+class WholeVersion(Version):
+    document: dict[str, Any]
+
+
+class InForce(WholeVersion):
+    managed_by: Literal["ui", "file", "api"] = Field(description="file: it is changed there alone.")
+    managed_in: str
+    drift: list[str] = Field(description="How it differs from what that file holds.")
+
+
+class Versions(BaseModel):
+    data: list[Version]
+    next: int | None = Field(description="Send it as ``before`` for the next part.")
+
+
+class Warning(BaseModel):
+    where: str
+    message: str
+    stands: bool = Field(description="It is so in the version in force, too.")
+
+
+class Verdict(BaseModel):
+    valid: bool
+    problem: str = Field(description="Empty where it is valid.")
+    warnings: list[Warning]
+
+
+class Plan(BaseModel):
+    base: int = Field(description="The version that it was compared with.")
+    changes: list[str]
+    diff: str
+    warnings: list[Warning]
+    tenants: int = Field(description="Active tenants that feel it.")
+    keys: int
+    waiting: int | None = Field(description="Requests; null where no gateway answers.")
 
 
 def answers(model: type[BaseModel], status: int = 200) -> dict[int, type[BaseModel]]:

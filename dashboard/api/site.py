@@ -20,7 +20,7 @@ from ninja.security import HttpBearer
 
 from dashboard.accounts.gate import open_to_all
 from dashboard.accounts.keys import admin_key
-from dashboard.api import keys, refusals, tenants
+from dashboard.api import keys, policies, refusals, tenants
 from gateway.errors import GatewayError, method_not_allowed, unknown_url
 from gateway.models import APIKey
 
@@ -74,6 +74,7 @@ api = Documented(
 )
 api.add_router("/tenants", tenants.router)
 api.add_router("", keys.router)
+api.add_router("/policy", policies.router)
 for kind in (
     GatewayError,
     Http404,

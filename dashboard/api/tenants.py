@@ -8,9 +8,11 @@ from django.http import HttpRequest
 from ninja import Router
 from pydantic import Field
 
+from dashboard.accounts.actor import actor
 from dashboard.api import refusals
 from dashboard.api.answering import Answer, changes, etag_of, must_match, reads
 from dashboard.api.shapes import NewTenant, TenantChange, Tenants, TenantShape, Why, answers
+from dashboard.policies import managed
 from dashboard.tenants import changes as acts
 from dashboard.tenants.forms import TenantForm
 from gateway.models import Tenant
@@ -38,7 +40,9 @@ def list_tenants(
     found = list(rows[: limit + 1])
     part = found[:limit]
     more = part[-1].slug if len(found) > limit else None
-    return Answer(Tenants(data=[TenantShape.of(row) for row in part], next=more))
+    owners = managed.owners(managed.tenant(row.slug) for row in part)
+    shapes = [TenantShape.of(row, owners.get(managed.tenant(row.slug))) for row in part]
+    return Answer(Tenants(data=shapes, next=more))
 
 
 @router.post("", response=answers(TenantShape, 201))
@@ -52,6 +56,7 @@ def create_tenant(request: HttpRequest, said: NewTenant) -> Answer:
         tenant = acts.make_tenant(request, slug, name)
     except IntegrityError:  # made by somebody else this very moment
         raise refusals.invalid("slug", "There is a tenant of this name.") from None
+    managed.claim(managed.tenant(slug), managed.By.API, str(actor(request)))
     return _told(tenant, 201)
 
 
@@ -67,6 +72,9 @@ def change_tenant(request: HttpRequest, slug: str, said: TenantChange) -> Answer
     """Rename it.  Its slug stays: policies, metrics and logs name it."""
     tenant = tenant_of(slug, to_change=True)
     must_match(request, _told(tenant).etag)
+    where = managed.file_of(managed.tenant(slug))
+    if where:
+        raise refusals.conflict("managed_in_file", f"It is managed in {where}: rename it there.")
     form = TenantForm({"slug": slug, "name": said.name}, tenant=tenant)
     if not form.is_valid():
         raise refusals.in_form(form)
@@ -105,5 +113,5 @@ def tenant_of(slug: str, *, to_change: bool = False) -> Tenant:
 
 
 def _told(tenant: Tenant, status: int = 200) -> Answer:
-    shape = TenantShape.of(tenant)
+    shape = TenantShape.of(tenant, managed.owner(managed.tenant(tenant.slug)))
     return Answer(shape, status, etag_of(shape))

@@ -7,7 +7,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_draft
-from dashboard.policies import diff, edit, form, review
+from dashboard.policies import diff, edit, form, managed, review
 from dashboard.policies.fields import Document
 from dashboard.policies.models import Draft, StaleDraft, document_of, in_force
 from dashboard.policies.request import person
@@ -141,7 +141,11 @@ def _context(
 
 def frame(draft: Draft) -> Document:
     """What every page of a draft shows around itself."""
-    return {"draft": draft, "sections": form.SECTIONS.items()}
+    return {
+        "draft": draft,
+        "sections": form.SECTIONS.items(),
+        "file": managed.file_of(managed.POLICY),
+    }
 
 
 def link(path: str, document: Document) -> str:

@@ -25,6 +25,10 @@ class ReasonForm(forms.Form):
     newest = forms.IntegerField(min_value=0)
 
 
+class TakeOverForm(forms.Form):
+    reason = forms.CharField(max_length=300, strip=True, error_messages={"required": "Say why."})
+
+
 class PublishForm(forms.Form):
     """``accepted``: why the draft's warnings are fine; asked for where there are some."""
 

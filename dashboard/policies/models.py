@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, models, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from dashboard.policies.fields import Document, filled
@@ -122,3 +123,29 @@ class Scheduled(models.Model):
     def local(self) -> datetime:
         """The moment as its author wrote it; naive, so that no template turns it into UTC."""
         return self.at.astimezone(ZoneInfo(self.zone)).replace(tzinfo=None)
+
+
+class Managed(models.Model):
+    """Who looks after the policy or a tenant; without a row people do, in the browser.
+
+    What a file manages is changed in the file alone; the other two are marks.
+    """
+
+    class By(models.TextChoices):
+        UI = "ui"  # taken over from a file
+        FILE = "file"
+        API = "api"
+
+    what = models.CharField(max_length=80, unique=True)  # ``policy``, ``tenant:acme``
+    by = models.CharField(max_length=4, choices=By)
+    where = models.CharField(max_length=200)  # ``policy.yaml@3f2c1a9``, ``key XoBh07B0``
+    version = models.PositiveIntegerField(null=True)  # of the policy: what the file holds
+    since = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(by__in=["ui", "file", "api"]), name="managed_by")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.where}"

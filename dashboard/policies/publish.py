@@ -6,7 +6,10 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest
 
+from dashboard.accounts.actor import actor
+from dashboard.accounts.permissions import Person
 from dashboard.audit.log import record
+from dashboard.policies import managed
 from dashboard.policies.diff import keyed, sentences, unkeyed
 from dashboard.policies.edit import clean
 from dashboard.policies.fields import Document
@@ -28,6 +31,14 @@ class BaseMoved(Exception):
         self.newest = newest
 
 
+class InFile(BaseMoved):
+    """A file manages the policy: it is changed there."""
+
+    def __init__(self, newest: int, where: str) -> None:
+        super().__init__(newest)
+        self.args = (f"The policy is managed in {where}. Change it there, or take it over first.",)
+
+
 @transaction.atomic
 def publish(
     draft: Draft, edit: int, message: str, author: User, request: HttpRequest | None = None
@@ -35,14 +46,15 @@ def publish(
     """Put the draft in force as it was at its ``edit``-th save, and let go of it.
 
     Raises:
-        BaseMoved: it began from a version that is no longer the newest.
+        BaseMoved: it began from a version that is no longer the newest; ``InFile``, a file's.
         StaleDraft: it was saved again since.
         ValueError: it is no policy.
     """
-    before = hold(draft.base)
+    before = hold_to_edit(draft.base)
     policy = take(draft, edit)
     version = PolicyVersion.objects.publish(policy, message[:LONGEST_MESSAGE], author)
     recorded("policy.published", version, before, message, author, request)
+    managed.release(managed.POLICY)
     return version
 
 
@@ -73,8 +85,28 @@ def publish_file(policy: Policy, newest: int, message: str) -> PolicyVersion:
 
 
 @transaction.atomic
+def publish_by_api(
+    policy: Policy, newest: int, message: str, request: HttpRequest
+) -> PolicyVersion:
+    """Put a program's policy in force, as the version after ``newest``.
+
+    Raises:
+        BaseMoved: ``newest`` no longer is the newest; ``InFile``, a file manages the policy.
+    """
+    before, by = hold_to_edit(newest), actor(request)
+    version = PolicyVersion.objects.publish(policy, message[:LONGEST_MESSAGE])
+    recorded("policy.published", version, before, message, by, request)
+    managed.claim(managed.POLICY, managed.By.API, str(by), version.number)
+    return version
+
+
+@transaction.atomic
 def roll_back(
-    to: PolicyVersion, newest: int, reason: str, author: User, request: HttpRequest | None = None
+    to: PolicyVersion,
+    newest: int,
+    reason: str,
+    author: User | None,
+    request: HttpRequest | None = None,
 ) -> PolicyVersion:
     """Publish the document of ``to`` again, as the version after ``newest``.
 
@@ -84,7 +116,8 @@ def roll_back(
     before = hold(newest)
     message = f"Back to v{to.number}: {reason}"[:LONGEST_MESSAGE]
     version = PolicyVersion.objects.publish(to.as_policy(), message, author)
-    recorded("policy.rolled_back", version, before, message, author, request)
+    by = author or (actor(request) if request else "system")
+    recorded("policy.rolled_back", version, before, message, by, request)
     return version
 
 
@@ -126,12 +159,25 @@ def hold(expected: int) -> PolicyVersion | None:
     return newest
 
 
+def hold_to_edit(expected: int) -> PolicyVersion | None:
+    """The same for an edit, which a policy that a file manages does not take.
+
+    Raises:
+        BaseMoved: see ``hold``; ``InFile`` where a file manages the policy.
+    """
+    before = hold(expected)
+    where = managed.file_of(managed.POLICY)
+    if where:
+        raise InFile(expected, where)
+    return before
+
+
 def recorded(
     verb: str,
     version: PolicyVersion,
     before: PolicyVersion | None,
     message: str,
-    by: User | str,
+    by: Person | str,
     request: HttpRequest | None,
 ) -> None:
     old = as_document(before.as_policy()) if before else as_document(default_policy())

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from dashboard.accounts.confirming import ask_again
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_draft, may_publish
-from dashboard.policies import diff, edit, publish, timed, yaml_text
+from dashboard.policies import diff, edit, managed, publish, timed, yaml_text
 from dashboard.policies import review as meaning
 from dashboard.policies.editing import frame, link
 from dashboard.policies.fields import Document
@@ -20,6 +20,7 @@ from dashboard.policies.models import Draft, StaleDraft, document_of, in_force
 from dashboard.policies.reach import blast_radius, tiers_that_keys_name
 from dashboard.policies.request import person
 from gateway.core.policy import load
+from gateway.models import Tenant
 
 
 @open_to(may_draft)
@@ -36,6 +37,8 @@ def review(request: HttpRequest) -> HttpResponse:
         return _page(request, context)
     if not may_publish(request.user):
         return _page(request, {**context, "form": PublishForm()}, 403)
+    if context["file"]:
+        return _page(request, context, 409)
     ask_again(request)
 
     form = context["form"] = PublishForm(request.POST, warned=bool(context["added"]))
@@ -43,6 +46,8 @@ def review(request: HttpRequest) -> HttpResponse:
         return _page(request, context, 422)
     try:
         _publish(draft, form, request)
+    except publish.InFile:  # this very moment
+        return _page(request, _looked_at(draft) | {"form": form}, 409)
     except publish.BaseMoved:
         return _conflict(request, draft)
     except StaleDraft:
@@ -85,7 +90,16 @@ def _looked_at(draft: Draft) -> Document:
         "changes": diff.sentences(base, mine),
         "lines": yaml_text.line_diff(base, mine) if not problems else [],
         "reach": blast_radius(base, mine),
+        "patch": _patch(base, mine) if not problems else "",
     }
+
+
+def _patch(base: Document, mine: Document) -> str:
+    """The draft as a change of the file that manages the policy; empty where none does."""
+    where = managed.file_of(managed.POLICY)
+    names = dict(Tenant.objects.values_list("slug", "name"))
+    before, after = managed.settled(base), managed.settled(mine)
+    return yaml_text.patch(before, after, names, where.partition("@")[0]) if where else ""
 
 
 def _conflict(request: HttpRequest, draft: Draft) -> HttpResponse:

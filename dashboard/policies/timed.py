@@ -31,7 +31,7 @@ def schedule(
     Raises:
         BaseMoved, StaleDraft, ValueError: as ``publish.publish`` does, now rather than then.
     """
-    publish.hold(draft.base)
+    publish.hold_to_edit(draft.base)
     document = dump(publish.take(draft, edit))
     row = Scheduled.objects.create(
         person=author,
@@ -66,7 +66,7 @@ def publish_due(now: datetime) -> None:
 def _publish(row: Scheduled, now: datetime) -> None:
     author: User = row.person
     try:
-        before = publish.hold(row.base)
+        before = publish.hold_to_edit(row.base)
     except publish.BaseMoved as moved:
         if _ended(row, Scheduled.State.MOVED, now, moved.newest):
             publish.give_back(author, row.document, row.base)

@@ -6,6 +6,7 @@ app_name = "policies"
 urlpatterns = [
     path("", views.overview, name="overview"),
     path("status/", views.status, name="status"),
+    path("take-over/", views.take_over, name="take-over"),
     path("undo/", views.undo, name="undo"),
     path("at/", views.at, name="at"),
     path("scheduled/<int:pk>/cancel/", views.cancel, name="cancel"),

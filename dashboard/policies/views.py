@@ -5,7 +5,7 @@ from contextlib import suppress
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import (
@@ -14,10 +14,10 @@ from dashboard.accounts.permissions import (
     may_read_policy,
     may_roll_back,
 )
-from dashboard.policies import diff, publish, timed, yaml_text
+from dashboard.policies import diff, managed, publish, timed, yaml_text
 from dashboard.policies.fields import Document
 from dashboard.policies.fields import document as as_document
-from dashboard.policies.forms import MomentForm, ReasonForm
+from dashboard.policies.forms import MomentForm, ReasonForm, TakeOverForm
 from dashboard.policies.models import Draft, Scheduled, document_of, in_force
 from dashboard.policies.reach import live_on
 from dashboard.policies.request import person
@@ -53,6 +53,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "scheduled": timed.waiting(),
         "not_published": timed.not_published(person(request), timezone.now()),
         "moment": MomentForm(),
+        "managed": managed.standing(),
     }
     return render(request, "policies/overview.html", context)
 
@@ -129,6 +130,22 @@ def back(request: HttpRequest, number: int) -> HttpResponse:
     except publish.BaseMoved as moved:
         return _version(request, number, form, moved.newest)
     return redirect("policies:overview")
+
+
+@open_to(may_publish)
+@require_http_methods(["GET", "HEAD", "POST"])
+def take_over(request: HttpRequest) -> HttpResponse:
+    """From a file to people: said out loud, for the file must say so too before it applies again."""
+    form = TakeOverForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        managed.take_over(person(request), form.cleaned_data["reason"], request)
+        return redirect("policies:overview")
+    standing = managed.standing()
+    if not standing.in_file:
+        return redirect("policies:overview")
+    context = {"form": form, "managed": standing}
+    status = 422 if request.method == "POST" else 200
+    return render(request, "policies/take_over.html", context, status=status)
 
 
 @open_to(may_publish)

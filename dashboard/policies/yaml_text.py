@@ -1,7 +1,10 @@
 """The policy as YAML, for files under version control and for a diff line by line."""
 
 import difflib
-from typing import Any
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -13,11 +16,24 @@ HEAD = "# Laneway policy. Higher priority runs first; waits are in seconds, shar
 LARGEST = 1_000_000  # characters
 
 
-def written(document: Document) -> str:
-    """YAML that ``parsed`` turns back into the same document; a tenant's defaults are left out."""
+class File(NamedTuple):
+    """What a file under version control says: the policy, and tenants by their slugs."""
+
+    policy: Policy
+    names: dict[str, str]
+
+
+def written(document: Document, names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """YAML that ``parsed`` and ``parsed_file`` turn back into the same.
+
+    A tenant's defaults are left out.  ``names`` are those of tenants, with rules or without.
+    """
     tenants = {
-        slug: {k: v for k, v in rules.items() if v != DEFAULT_RULES[k]}
-        for slug, rules in document["tenants"].items()
+        slug: {
+            **({"name": names[slug]} if slug in names else {}),
+            **{k: v for k, v in document["tenants"].get(slug, {}).items() if v != DEFAULT_RULES[k]},
+        }
+        for slug in sorted(document["tenants"].keys() | names.keys())
     }
     text: str = yaml.safe_dump(
         _short({**document, "tenants": tenants}), sort_keys=False, allow_unicode=True, width=100
@@ -44,6 +60,38 @@ def parsed(text: str) -> Policy:
     Raises:
         ValueError: with a sentence, for anything that is no policy.
     """
+    return _policy(_mapping(text))
+
+
+def parsed_file(text: str) -> File:
+    """The same with the tenants' names; a tenant of which it says nothing else has no rules.
+
+    Raises:
+        ValueError: with a sentence.
+    """
+    document = _mapping(text)
+    tenants, names = document.get("tenants", {}), {}
+    if not isinstance(tenants, dict):
+        raise ValueError("tenants: is a mapping of short names")
+    rules = {}
+    for slug, said in tenants.items():
+        own = dict(said) if isinstance(said, dict) else said
+        if isinstance(own, dict) and "name" in own:
+            names[slug] = _name(slug, own.pop("name"))
+        if own or slug not in names:
+            rules[slug] = own
+    return File(_policy({**document, "tenants": rules}), names)
+
+
+def _name(slug: Any, name: Any) -> str:
+    if not isinstance(slug, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", slug):
+        raise ValueError(f"tenants: {slug!r} is no short name. Use a-z, 0-9 and -, at most 63.")
+    if not isinstance(name, str) or not name.strip() or len(name) > 200 or "\0" in name:
+        raise ValueError(f"tenants.{slug}.name: write a name of 1 to 200 characters")
+    return name.strip()
+
+
+def _mapping(text: str) -> dict[Any, Any]:
     if len(text) > LARGEST:
         raise ValueError("the file is larger than any policy")
     try:
@@ -52,10 +100,20 @@ def parsed(text: str) -> Policy:
         raise ValueError(f"this is no YAML: {error}") from None
     if not isinstance(document, dict):
         raise ValueError("a policy is a mapping that begins with tiers:")
+    return document
+
+
+def _policy(document: dict[Any, Any]) -> Policy:
     try:
         return load(document)
     except TypeError as error:  # keys that are no text
         raise ValueError(str(error)) from None
+
+
+def patch(before: Document, after: Document, names: Mapping[str, str], name: str) -> str:
+    """What ``git apply`` takes to make the change in the file ``name``."""
+    old, new = (written(d, names).splitlines(keepends=True) for d in (before, after))
+    return "".join(difflib.unified_diff(old, new, f"a/{name}", f"b/{name}"))
 
 
 def line_diff(before: Document, after: Document) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ FROM: dict[Status, tuple[str, ...]] = {
 
 
 @transaction.atomic
-def make_tenant(request: HttpRequest, slug: str, name: str) -> Tenant:
+def make_tenant(request: HttpRequest | str, slug: str, name: str) -> Tenant:
     tenant = Tenant.objects.create(slug=slug, name=name)
     after = {"name": name, "status": tenant.status}
     _record(request, "tenant.created", f"tenant:{slug}", tenant, after=after)
@@ -41,7 +41,7 @@ def make_tenant(request: HttpRequest, slug: str, name: str) -> Tenant:
 
 
 @transaction.atomic
-def rename_tenant(request: HttpRequest, tenant: Tenant, name: str) -> None:
+def rename_tenant(request: HttpRequest | str, tenant: Tenant, name: str) -> None:
     before, after = changed({"name": tenant.name}, {"name": name})
     if after:
         tenant.name = name
@@ -171,5 +171,9 @@ def _member(person: User) -> str:
     return f"person:{person.get_username()}"
 
 
-def _record(request: HttpRequest, verb: str, object: str, tenant: Tenant, **details: Any) -> None:
-    record(actor(request), verb, object, tenant=tenant.slug, request=request, **details)
+def _record(by: HttpRequest | str, verb: str, object: str, tenant: Tenant, **details: Any) -> None:
+    """``by``: the request of a person or a program, or the name of a command."""
+    if isinstance(by, str):
+        record(by, verb, object, tenant=tenant.slug, **details)
+    else:
+        record(actor(by), verb, object, tenant=tenant.slug, request=by, **details)

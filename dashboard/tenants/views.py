@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from dashboard.accounts import permissions as may
 from dashboard.accounts.gate import open_in_tenant, open_to
 from dashboard.accounts.models import Membership
+from dashboard.policies import managed
 from dashboard.tenants import changes
 from dashboard.tenants.forms import MemberForm, ReasonForm, TenantForm
 from dashboard.tenants.states import KeyState, state_of
@@ -88,6 +89,7 @@ def tenant_context(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
     may_manage_members = may.may_manage_members(person, tenant)
     return {
         "tenant": tenant,
+        "managed": managed.owner(managed.tenant(tenant.slug)),
         "lines": [_line(key, policy, used.get(key.id8, 0), tenant, now) for key in keys],
         "rules": policy.tenants.get(tenant.slug, TenantRules()),
         "default_tier": _default_tier(policy, tenant),

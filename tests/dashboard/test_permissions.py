@@ -47,6 +47,9 @@ API_POSTED = {
     "api:disable_key",
     "api:enable_key",
     "api:revoke_key",
+    "api:validate_policy",
+    "api:plan_policy",
+    "api:roll_back",
 }
 API = API_POSTED | {
     "api:api-root",
@@ -59,6 +62,10 @@ API = API_POSTED | {
     "api:issue_key",
     "api:get_key",
     "api:change_key",
+    "api:get_policy",
+    "api:publish_policy",
+    "api:list_versions",
+    "api:get_version",
 }
 
 # By the name of the address: who gets past the door.
@@ -114,6 +121,7 @@ OPEN_TO: dict[str, set[str]] = {
     "policies:version": WATCHERS,
     "policies:back": DRAFTERS,
     "policies:undo": {"admin"},
+    "policies:take-over": {"admin"},
     "policies:cancel": {"admin"},
     "policies:sheet": DRAFTERS,
     "policies:tenant": DRAFTERS,
@@ -152,6 +160,8 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "delivery:retry": {"pk": "1"},
     "policies:version": {"number": "1"},
     "policies:back": {"number": "1"},
+    "api:roll_back": {"number": "1"},
+    "api:get_version": {"number": "1"},
     "policies:cancel": {"pk": "1"},
     "policies:sheet": {"section": "tiers"},
     "tenant:member-remove": {"name": "nobody"},
