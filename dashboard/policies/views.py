@@ -7,7 +7,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from dashboard.accounts.gate import open_to
+from dashboard.accounts.gate import asks_again, open_to
 from dashboard.accounts.permissions import (
     may_draft,
     may_publish,
@@ -133,6 +133,7 @@ def back(request: HttpRequest, number: int) -> HttpResponse:
 
 
 @open_to(may_publish)
+@asks_again
 @require_http_methods(["GET", "HEAD", "POST"])
 def take_over(request: HttpRequest) -> HttpResponse:
     """From a file to people: said out loud, for the file must say so too before it applies again."""
