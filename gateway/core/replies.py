@@ -20,11 +20,16 @@ READ_BYTES = 8 * 1024 * 1024
 
 
 class Usage(NamedTuple):
-    """Tokens as vLLM counted them; None where it did not say."""
+    """Tokens as vLLM counted them; None where it did not say.
+
+    ``engine_wait_s`` is how long the request stood in vLLM's own queue, where that runs with
+    --enable-per-request-metrics.
+    """
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
+    engine_wait_s: float | None = None
 
 
 def cost(usage: Usage, prompt_tokens: int) -> int:
@@ -44,7 +49,7 @@ def service_tier_stamp(priority: int, family: Family) -> str:
 def usage_of(body: bytes) -> Usage:
     """The usage in a plain JSON answer of any family; an unreadable one tells nothing."""
     counted = _decoded(_ANSWER, body)
-    return _merged(Usage(), counted.usage) if counted else Usage()
+    return _merged(Usage(), counted) if counted else Usage()
 
 
 def stamped(body: bytes, family: Family, stamp: str | None) -> bytes:
@@ -173,9 +178,9 @@ class UsageReader:
         if said.type in _LAST_EVENTS:
             self.saw_end = True
         inner = _decoded(_ANSWER, said.response or said.message)
-        counts = inner.usage if inner else said.usage
-        self._counted = _merged(self._counted, counts)
-        if self._family == "openai" and counts and said.choices == [] and not self._wants_usage:
+        told: _Answer | _Event = inner or said
+        self._counted = _merged(self._counted, told)
+        if self._family == "openai" and told.usage and said.choices == [] and not self._wants_usage:
             return b""
         return self._stamped(event, data, said)
 
@@ -224,14 +229,22 @@ class _Counts(Struct):
     cache_read_input_tokens: int | None = None
 
 
+class _Timing(Struct):
+    """``metrics``: absent, null, or what one request waited and took."""
+
+    queue_time_ms: float | None = None
+
+
 class _Answer(Struct):
     usage: _Counts | None = None
+    metrics: Raw = Raw(b"")  # a server of another kind may say anything here
 
 
 class _Event(Struct):
     type: str | None = None
     choices: list[Raw] | None = None
     usage: _Counts | None = None
+    metrics: Raw = Raw(b"")
     response: Raw = Raw(b"")
     message: Raw = Raw(b"")  # an object at a message's start, a sentence in an error
     error: Raw = Raw(b"")
@@ -239,26 +252,28 @@ class _Event(Struct):
 
 _ANSWER = msgspec.json.Decoder(_Answer)
 _EVENT = msgspec.json.Decoder(_Event)
+_TIMING = msgspec.json.Decoder(_Timing)
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
 _Read = TypeVar("_Read")
 
 
-def _decoded(decoder: msgspec.json.Decoder[_Read], text: bytes) -> _Read | None:
+def _decoded(decoder: msgspec.json.Decoder[_Read], text: bytes | Raw) -> _Read | None:
     try:
         return decoder.decode(text)
     except (ValueError, RecursionError):
         return None
 
 
-def _merged(known: Usage, counts: _Counts | None) -> Usage:
-    """What is known, with every number that ``counts`` gives in place of the earlier one."""
-    if counts is None:
-        return known
+def _merged(known: Usage, told: _Answer | _Event) -> Usage:
+    """What is known, with every number that was ``told`` in place of the earlier one."""
+    counts, timing = told.usage or _Counts(), _decoded(_TIMING, told.metrics) or _Timing()
     prompt = _first(counts.prompt_tokens, counts.input_tokens, known.prompt_tokens)
     output = _first(counts.completion_tokens, counts.output_tokens, known.completion_tokens)
     details = counts.prompt_tokens_details or counts.input_tokens_details or _Details()
     cached = _first(details.cached_tokens, counts.cache_read_input_tokens, known.cached_tokens)
-    return Usage(prompt, output, cached)
+    wait_ms = timing.queue_time_ms
+    waited_s = known.engine_wait_s if wait_ms is None else wait_ms / 1000
+    return Usage(prompt, output, cached, waited_s)
 
 
 def _first(*numbers: int | None) -> int | None:

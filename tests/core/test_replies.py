@@ -106,6 +106,26 @@ def documents(text: bytes) -> list[dict[str, object]]:
     return [json.loads(line[6:]) for line in lines if line.startswith(b"data: {")]
 
 
+# What the engine tells of its own queue
+
+TIMED = {"queue_time_ms": 1250.0, "mean_itl_ms": 6.5}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "waited_s"),
+    [(TIMED, 1.25), (None, None), ({}, None), ({"queue_time_ms": "long"}, None), ([1], None)],
+)
+def test_the_engine_s_own_wait_comes_with_the_usage_where_it_tells_it(metrics, waited_s):
+    told = {"usage": COUNTS, "metrics": metrics}
+    chat = UsageReader("openai", wants_usage=False)
+    shown(chat, [event({"id": "c", "choices": [], **told}), DONE])
+    responses = UsageReader("responses", wants_usage=True)
+    shown(responses, [event({"type": "response.completed", "response": told})])
+
+    for usage in (usage_of(json.dumps(told).encode()), chat.usage(), responses.usage()):
+        assert usage == COUNTED._replace(engine_wait_s=waited_s)
+
+
 # What passes
 
 
@@ -118,7 +138,7 @@ def test_a_stream_passes_unchanged_and_its_usage_is_read(family):
     assert passed == STREAMS[family]
     assert reader.finish() == b""
     assert reader.usage() == COUNTED
-    assert (reader.prompt_tokens, reader.completion_tokens, reader.cached_tokens) == COUNTED
+    assert (reader.prompt_tokens, reader.completion_tokens, reader.cached_tokens) == COUNTED[:3]
     assert reader.saw_end
     assert reader.error is None
 
