@@ -157,6 +157,12 @@ class TierLedger:
                 gone += weight * counts.dispatched
         return (come / weights, gone / weights) if weights else (0.0, 0.0)
 
+    def events(self, now_ms: int) -> tuple[int, int]:
+        """Admitted and dispatched in the whole window."""
+        self._turn_to(now_ms // 1000)
+        seconds = [second for second in self._ring if second is not None]
+        return sum(s.admitted for s in seconds), sum(s.dispatched for s in seconds)
+
     def last_minute(self, now_ms: int) -> tuple[int, dict[Loss, int]]:
         """Rescue dispatches and losses of the last 60 seconds."""
         self._turn_to(now_ms // 1000)

@@ -191,6 +191,7 @@ def _tier_view(tier: TierState, now_ms: int) -> TierView:
     rescued, lost = ledger.last_minute(now_ms)
     first_step_ms = next_step_age_ms(terms, 0)
     overdue = ledger.aged(now_ms, terms.target_wait_ms)
+    in_5m, out_5m = ledger.events(now_ms)
     burn_5m, burn_1h = ledger.burn(now_ms, overdue)
     return TierView(
         name=rules.name,
@@ -204,6 +205,8 @@ def _tier_view(tier: TierState, now_ms: int) -> TierView:
         wait_1m=wait_view(ledger.waits_of_minute(now_ms)),
         in_per_s=round(in_per_s, 2),
         out_per_s=round(out_per_s, 2),
+        in_5m=in_5m,
+        out_5m=out_5m,
         aged=0 if first_step_ms is None else ledger.aged(now_ms, first_step_ms),
         overdue=overdue,
         rescued_per_min=rescued,

@@ -62,6 +62,8 @@ class TierView(Struct, frozen=True, kw_only=True):
     wait_1m: WaitView  # the same over one minute
     in_per_s: float
     out_per_s: float
+    in_5m: int  # arrivals and dispatches: below five a rate says nothing
+    out_5m: int
     aged: int  # waiting, and lifted above the tier's priority by now
     overdue: int  # waiting past the target, so in the rescue lane
     rescued_per_min: int

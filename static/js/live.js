@@ -3,13 +3,13 @@
 import { showLink } from "./banner.js";
 import { isUtc } from "./clock.js";
 import { column, empty, fromHist, merge, push } from "./history.js";
-import { patchLine } from "./line.js";
+import { patchLine, rowsOf } from "./line.js";
 import { DEAD_AFTER_MS, clockSkewS, isStale } from "./link.js";
 import { findPanels, press, reset, rezone, showPanels } from "./panels.js";
 import { patchList, setText } from "./patch.js";
 import { patchPool, patchPools } from "./pool.js";
 import { connect } from "./socket.js";
-import { patchRows, sentence, sparkPath } from "./tiers.js";
+import { patchRows, sentences, sparkPath } from "./tiers.js";
 import { seconds } from "./units.js";
 
 const SPARK_S = 300;
@@ -68,9 +68,9 @@ function show() {
   if (!frame?.pools.length || document.hidden) return;
   const pool = poolShown();
   patchPools(find("[data-pools]"), frame.pools, pool);
-  patchPool(root, pool, frame.policy_version);
+  patchPool(root, pool, policyShown(), frame.at);
   showTiers(pool, 0);
-  const trends = pool.tiers.map(sentence).filter(Boolean);
+  const trends = pool.tiers.flatMap(sentences);
   patchList(find("[data-trends]"), [...(trends.length ? trends : ["No queue grows."]), ...skew()]);
   patchLine(root, pool, new Map(pool.tiers.map((tier, rank) => [tier.name, rank % 5])));
   showFirstRun(pool);
@@ -83,7 +83,13 @@ function showTiers(pool, agedS) {
     const { values } = column(historyOf(pool.name), name, "waiting", frame.at - SPARK_S);
     return sparkPath(values, Math.max(10, ...values));
   };
-  patchRows(find("[data-tiers]"), find("[data-tier-template]"), pool, { agedS, spark });
+  patchRows(find("[data-tiers]"), find("[data-tier-template]"), pool, { agedS, spark, head: rowsOf(pool), shows: () => true });
+}
+
+/** What is known of the version in force; of one that has just come, its number alone. */
+function policyShown() {
+  const { policy_version: version, policy_by: by, policy_at: at } = figures;
+  return version === frame.policy_version ? { version, by, at } : { version: frame.policy_version };
 }
 
 function showCharts() {

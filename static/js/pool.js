@@ -1,11 +1,10 @@
 // The pool's line: backends, slots, vLLM's own queue; and the sentences that must not be missed.
 
 import { patchList, patchTable, setText } from "./patch.js";
-import { ABSENT, count, percent, priority, rate } from "./units.js";
+import { ABSENT, about, count, percent, priority, rate } from "./units.js";
 
-// What may wait inside vLLM so that it never idles between two dispatches; more is a queue of its own.
-const LOOKAHEAD = 3;
-const LOOKAHEAD_SHARE = 0.05;
+// Below this many nobody calls what waits inside vLLM a queue, whatever the lookahead.
+const LEAST_ALLOWED = 3;
 const MARKS = { up: "●", down: "▲", draining: "▼", unknown: "○" };
 
 /** The sum of what is known; null when nothing is. */
@@ -14,12 +13,21 @@ function total(list, key) {
   return known.length ? known.reduce((sum, value) => sum + value, 0) : null;
 }
 
-/** What the line says, as text by field. */
-export function facts(pool, policyVersion) {
+/** What may wait inside vLLM so that it never idles between two dispatches; more is a queue of its own. */
+const allowedThere = (up) => Math.max(LEAST_ALLOWED, total(up, "lookahead") ?? 0);
+
+/**
+ * What the line says, as text by field.
+ * @param {{version: number, by?: string, at?: number|null}} policy the version in force, who published it and when
+ */
+export function facts(pool, policy, nowS = null) {
   const { backends, tiers } = pool;
   const up = backends.filter((b) => b.state === "up").length;
   const down = backends.filter((b) => b.state === "down").map((b) => b.name);
   const urgent = tiers.filter((t) => t.priority >= pool.urgent_threshold).at(-1);
+  const serving = backends.filter((b) => b.state === "up");
+  const honest = serving.filter((b) => b.scheduling_policy === "priority").length;
+  const age = nowS != null && policy.at ? `${about(nowS - policy.at)} ago` : "";
   const usages = backends.map((b) => b.kv_usage).filter((v) => v != null);
   return {
     backends: `${up} of ${backends.length}`,
@@ -29,11 +37,13 @@ export function facts(pool, policyVersion) {
     waiting: count(pool.waiting),
     flow_note: `${rate(total(tiers, "in_per_s"))} in, ${rate(total(tiers, "out_per_s"))} out /s`,
     engine_waiting: count(total(backends, "engine_waiting")),
-    engine_note: `${count(total(backends, "engine_running"))} run`,
+    engine_note: `of ${count(allowedThere(serving))} allowed, ${count(total(backends, "engine_running"))} run`,
     kv: usages.length ? percent(Math.max(...usages)) : ABSENT,
     tokens_per_s: count(total(backends, "tokens_per_s")),
-    preemptions: total(backends, "preemptions") ? `${count(total(backends, "preemptions"))} preempted` : "",
-    policy: `v${policyVersion}`,
+    preemptions: total(serving, "preempted_per_min") == null ? "" : `${count(total(serving, "preempted_per_min"))} preempted/min`,
+    honoured: serving.length ? `${honest} of ${serving.length}${honest === serving.length ? " ✓" : ""}` : ABSENT,
+    policy: `v${policy.version}`,
+    policy_note: [policy.by ? `by ${policy.by}` : "", age].filter(Boolean).join(", "),
   };
 }
 
@@ -44,7 +54,7 @@ export function warnings(pool) {
   if (pool.backends.length === 0) found.push("This pool has no backend: nothing can be dispatched.");
   else if (up.length === 0) found.push("No backend is up: nothing is dispatched.");
   const queued = total(up, "engine_waiting");
-  const allowed = Math.max(LOOKAHEAD, Math.ceil(pool.limit * LOOKAHEAD_SHARE));
+  const allowed = allowedThere(up);
   if (queued > allowed) {
     found.push(`vLLM is queueing: ${count(queued)} wait there, ${count(allowed)} allowed; the order on this page does not hold there.`);
   }
@@ -73,8 +83,8 @@ export function backendCells(b) {
   ];
 }
 
-export function patchPool(root, pool, policyVersion) {
-  for (const [name, text] of Object.entries(facts(pool, policyVersion))) {
+export function patchPool(root, pool, policy, nowS) {
+  for (const [name, text] of Object.entries(facts(pool, policy, nowS))) {
     setText(root.querySelector(`[data-pool="${name}"]`), text);
   }
   patchList(root.querySelector("[data-warnings]"), warnings(pool));

@@ -1,9 +1,11 @@
 // One row a tier: what it says (pure), and putting that into the page without touching what is the same.
 
 import { setText, setTitle } from "./patch.js";
-import { ABSENT, about, count, percent, priority, quantile, rate, seconds, tokens } from "./units.js";
+import { ABSENT, about, count, percent, priority, quantile, rate, seconds, times, tokens } from "./units.js";
 
 const GROWS = 1.05;
+const FEW = 5; // events in five minutes: fewer make no rate
+const LOSSES = { rejected: "rejected", expired: "expired", evicted: "evicted", cancelled: "hung up" };
 
 /** How far the oldest is past what the policy aims at: "", "warn" (target) or "crit" (3 × target, or max wait). */
 export function tint(oldestS, { target_wait_s: target, max_wait_s: most }) {
@@ -13,6 +15,23 @@ export function tint(oldestS, { target_wait_s: target, max_wait_s: most }) {
 
 export function lost({ lost_per_min: l }) {
   return l.rejected + l.expired + l.evicted + l.cancelled;
+}
+
+/** "3 expired, 1 hung up" in the last minute, or nothing. */
+export function losses({ lost_per_min: l }) {
+  return Object.entries(LOSSES).filter(([how]) => l[how]).map(([how, word]) => `${count(l[how])} ${word}`).join(", ");
+}
+
+/** In and out a second; of fewer than five events, how many there were. */
+export function rates({ in_per_s: inS, out_per_s: outS, in_5m: come, out_5m: gone }) {
+  if (come + gone === 0) return "0 → 0";
+  return Math.max(come, gone) < FEW ? `${come} → ${gone} in 5 min` : `${rate(inS)} → ${rate(outS)}`;
+}
+
+/** Who would go now: "req_8fa2 of acme at 5"; null while nobody waits that may go. */
+export function nextOf(tier, head) {
+  const next = head.find((entry) => entry.tier === tier.name && entry.place != null);
+  return next ? `${next.id} of ${next.tenant} would go next, at ${priority(next.effective_priority)}, place ${next.place}` : null;
 }
 
 /** @returns {{word: string, mark: string}} never told by colour alone */
@@ -40,8 +59,13 @@ export function waits({ wait }) {
   return cells;
 }
 
-/** A sentence for a tier that moves: when it is full, or empty. */
-export function sentence(tier) {
+/** Sentences for a tier: when it is full, or empty, and what it loses. */
+export function sentences(tier) {
+  const lost = losses(tier);
+  return [sentence(tier), lost && `${tier.name} lost within a minute: ${lost}`].filter(Boolean);
+}
+
+function sentence(tier) {
   const difference = tier.in_per_s - tier.out_per_s;
   const by = rate(Math.abs(difference));
   if (trend(tier) === "▲") {
@@ -70,11 +94,14 @@ export function cells(tier, pool, agedS = 0) {
     p50: p50.text,
     p95: p95.text,
     p99: p99.text,
-    rates: `${rate(tier.in_per_s)} → ${rate(tier.out_per_s)}`,
+    rates: rates(tier),
     trend: trend(tier),
+    tokens_per_s: count(tier.tokens_per_s),
     aged: count(tier.aged),
     overdue: count(tier.overdue),
     lost: count(lost(tier)),
+    burn: times(tier.burn.m5),
+    burn_1h: times(tier.burn.h1),
   };
 }
 
@@ -96,7 +123,8 @@ export function sparkPath(values, most) {
 }
 
 /** Keeps one row a tier, in the frame's order; rows that stay keep their focus. */
-export function patchRows(body, template, pool, { agedS, spark }) {
+export function patchRows(body, template, pool, { agedS, spark, head, shows }) {
+  const allTokens = pool.tiers.reduce((sum, tier) => sum + tier.tokens_per_s, 0);
   pool.tiers.forEach((tier, rank) => {
     let row = body.querySelector(`[data-tier="${CSS.escape(tier.name)}"]`);
     if (!row) {
@@ -104,12 +132,14 @@ export function patchRows(body, template, pool, { agedS, spark }) {
       row.dataset.tier = tier.name;
     }
     if (body.children[rank] !== row) body.insertBefore(row, body.children[rank] ?? null);
-    patchRow(row, tier, pool, { agedS, rank, path: spark(tier.name) });
+    row.hidden = !shows(tier.name);
+    const tokenShare = allTokens ? tier.tokens_per_s / allTokens : 0;
+    patchRow(row, tier, pool, { agedS, rank, path: spark(tier.name), next: nextOf(tier, head), tokenShare });
   });
   while (body.children.length > pool.tiers.length) body.lastElementChild.remove();
 }
 
-export function patchRow(row, tier, pool, { agedS, rank, path }) {
+export function patchRow(row, tier, pool, { agedS, rank, path, next, tokenShare }) {
   const says = cells(tier, pool, agedS);
   for (const [name, text] of Object.entries(says)) setText(row.querySelector(`[data-cell="${name}"]`), text);
   row.dataset.rank = rank % 5;
@@ -121,11 +151,16 @@ export function patchRow(row, tier, pool, { agedS, rank, path }) {
     row.querySelector(`[data-cell="${name}"]`).classList.toggle("zero", says[name] === "0");
   }
   row.querySelector(".spark path").setAttribute("d", path);
-  row.querySelector(".bar rect").setAttribute("width", `${Math.min(100, (100 * tier.waiting) / tier.max_waiting).toFixed(1)}%`);
-  const l = tier.lost_per_min;
+  const width = (bar, share) => row.querySelector(bar).setAttribute("width", `${Math.min(100, 100 * share).toFixed(1)}%`);
+  width(".fill rect", tier.waiting / tier.max_waiting);
+  width(".token-share rect", tokenShare);
+  row.dataset.burns = tier.burn.m5 > 1 ? "yes" : "";
   setTitle(row.querySelector('[data-label="Waiting"]'), `${tokens(tier.waiting_tokens)} tokens wait; full at ${count(tier.max_waiting)}`);
   setTitle(row.querySelector(".oldest"), `target ${seconds(tier.target_wait_s)}, expires at ${seconds(tier.max_wait_s)}`);
   setTitle(row.querySelector('[data-label^="Wait p50"]'), `${count(tier.wait.n)} requests, the worst waited ${seconds(tier.wait.worst_s)}`);
-  setTitle(row.querySelector('[data-label^="Lost"]'), `rejected ${count(l.rejected)}, expired ${count(l.expired)}, evicted ${count(l.evicted)}, hung up ${count(l.cancelled)}`);
+  setTitle(row.querySelector('[data-label^="Lost"]'), losses(tier) || "nothing within a minute");
   setTitle(row.querySelector('[data-label="Overdue"]'), `${count(tier.rescued_per_min)} a minute are rescued`);
+  setTitle(row.querySelector('[data-label^="Tokens"]'), `${percent(tokenShare)} of the pool's output tokens`);
+  setTitle(row.querySelector('[data-label^="Burn"]'), "Share of requests over the target wait, by the 1 % allowed: above 1× the objective is missed");
+  setTitle(row.querySelector("th"), next ?? "nobody of this tier would go now");
 }

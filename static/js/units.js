@@ -49,6 +49,9 @@ export function rate(perS) {
   return perS < 9.95 ? perS.toFixed(1) : count(perS);
 }
 
+/** How many times what is allowed: 0.2×, 7.2×, 51×. */
+export const times = (n) => (n == null ? ABSENT : `${n < 9.95 ? n.toFixed(1) : Math.round(n)}\u00d7`);
+
 /** A priority with a real minus sign: it stands beside its tier's name, always. */
 export const priority = (n) => (n < 0 ? MINUS + -n : String(n));
 

@@ -24,7 +24,7 @@ FRAME_FIELDS = {
 }  # fmt: skip
 TIER_FIELDS = {
     "name", "priority", "state", "waiting", "waiting_tokens", "in_flight", "oldest_s", "wait",
-    "wait_1m", "in_per_s", "out_per_s", "aged", "overdue", "rescued_per_min", "lost_per_min", "burn",
+    "wait_1m", "in_per_s", "out_per_s", "in_5m", "out_5m", "aged", "overdue", "rescued_per_min", "lost_per_min", "burn",
     "tokens_per_s",
     "target_wait_s", "max_wait_s", "max_waiting",
 }  # fmt: skip

@@ -178,6 +178,8 @@ class Traffic:
             wait_1m=_waits([w for at, w in finished if at > self.now_s - 60], waited),
             in_per_s=round(self._in[tier.name], 2),
             out_per_s=round(self._out[tier.name], 2),
+            in_5m=round(300 * self._in[tier.name]),
+            out_5m=len(finished),
             aged=sum(self._boost(one) > 0 for one in queue),
             overdue=sum(wait > tier.target_wait_s for wait in waited),
             rescued_per_min=0,
