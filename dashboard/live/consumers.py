@@ -16,6 +16,7 @@ from django.utils import timezone
 from dashboard.accounts.permissions import may_watch
 from dashboard.accounts.sessions import person_now
 from dashboard.live import history
+from dashboard.live.release import release
 
 GROUP = "live"
 SKIP_AFTER = 3  # unanswered frames
@@ -43,6 +44,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         await self.channel_layer.group_add(GROUP, self.channel_name)  # no stranger comes this far
         self.joined = True
         await self.accept()
+        await self.send(text_data=json.dumps({"k": "hello", "release": release()}))
         await self._send_history()  # frames that arrive meanwhile are handled after it
 
     async def disconnect(self, code: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
@@ -13,10 +14,12 @@ from dashboard.accounts.gate import open_to, open_to_all
 from dashboard.accounts.keys import admin_key
 from dashboard.accounts.permissions import may_watch
 from dashboard.live import charts
+from dashboard.live.release import release
 from gateway.core.policy import default_policy
 from gateway.errors import GatewayError
 from gateway.models import PolicyVersion
 
+RANGES = ("5m", "15m", "1h", "6h", "24h")  # static/js/view.js says how long they are
 FRAME_KEY = "laneway.live.frame"  # the gateway's ticker puts each frame there, for 5 s
 
 
@@ -30,6 +33,9 @@ def page(request: HttpRequest) -> HttpResponse:
         "version": version,
         "figures": _figures(version.number if version else 0),
         "address": request.build_absolute_uri("/v1"),
+        "ranges": RANGES,
+        "why_address": reverse("live:why", args=["-"]).removesuffix("-/"),
+        "release": release(),
     }
     return render(request, "live/live.html", context)
 

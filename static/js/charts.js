@@ -136,6 +136,23 @@ export function endLabels(ends, widthPx, heightPx, palette) {
 
 const clip = (share) => Math.min(1, Math.max(0, share));
 
+/** Moments that explain a curve: a line from top to bottom, in words above; what does not fit is on hover. */
+export function markShapes(marks, { sinceS, nowS, utc, palette }) {
+  const within = marks.filter(({ at }) => at >= sinceS && at <= nowS);
+  return {
+    shapes: within.map(({ at }) => ({
+      type: "line", xref: "x", x0: xOf(at, utc), x1: xOf(at, utc), yref: "paper", y0: 0, y1: 1, layer: "between",
+      line: { color: palette.muted, width: 1, dash: "dash" },
+    })),
+    annotations: within.map(({ at, text }) => ({
+      x: xOf(at, utc), xref: "x", xanchor: "left", xshift: 2, y: 1, yref: "paper", yanchor: "top", showarrow: false,
+      text: shortened(text), hovertext: text, font: { size: 10, color: palette.muted },
+    })),
+  };
+}
+
+const shortened = (text) => (text.length > 18 ? `${text.slice(0, 17)}…` : text);
+
 /** Colours for the layout's roles, in place of nothing: CSS variables are no colours to plotly. */
 export function coloured(layout, roles, palette) {
   const out = structuredClone(layout);
@@ -150,7 +167,7 @@ export function coloured(layout, roles, palette) {
 
 /** The whole figure for this moment. `view.top` carries the y axis from one call to the next. */
 export function figureNow(figure, history, view) {
-  const { kind, hidden, utc, log, palette, nowS, sinceS, zoom, thresholds, widthPx, heightPx } = view;
+  const { kind, hidden, utc, log, palette, nowS, sinceS, zoom, thresholds, widthPx, heightPx, marks = [] } = view;
   const data = traces(figure, history, view);
   const shown = data.filter((trace) => trace.visible);
   const highest = Math.max(0, ...shown.flatMap((trace) => trace.y.filter((v) => v != null)));
@@ -175,6 +192,9 @@ export function figureNow(figure, history, view) {
     layout.annotations = labels.annotations;
     layout.shapes.push(...labels.shapes);
   }
+  const told = markShapes(marks, view);
+  layout.shapes.push(...told.shapes);
+  layout.annotations = [...(layout.annotations ?? []), ...told.annotations];
   return { data, layout, top };
 }
 

@@ -37,20 +37,35 @@ export function lineCells(entry) {
   ];
 }
 
-export function patchLine(root, pool, ranks) {
-  const { waiting } = pool;
-  const head = rowsOf(pool);
+/** @param {{head: object[], says: string, filtered?: boolean, found?: boolean}} list the rows to show, and what the list is, in words */
+export function patchLine(root, { head, says, filtered = false, found = true }, ranks) {
   const body = root.querySelector("[data-line]");
   patchTable(body, head.map(lineCells), [0, 6, 7, 9]);
   head.forEach((entry, i) => {
     body.children[i].dataset.id = entry.id; // actions.js looks for it
+    link(body.children[i].children[1], `${root.dataset.why}${encodeURIComponent(entry.id)}/`);
     body.children[i].dataset.rank = ranks.get(entry.tier) ?? "";
     body.children[i].dataset.overdue = entry.overdue ? "yes" : "";
   });
-  root.querySelector("[data-nobody]").hidden = head.length > 0;
+  root.querySelector("[data-nobody]").hidden = head.length > 0 || filtered;
+  root.querySelector("[data-nobody-matches]").hidden = head.length > 0 || !filtered || !found;
   root.querySelector(".line").hidden = head.length === 0;
-  setText(
-    root.querySelector("[data-line-says]"),
-    head.length < waiting ? `the first ${head.length} of ${count(waiting)}, in the order of dispatch` : "in the order of dispatch",
-  );
+  setText(root.querySelector("[data-line-says]"), says);
+}
+
+/** What the unfiltered list is, in words. */
+export function usualSays(head, waiting) {
+  return head.length < waiting ? `the first ${head.length} of ${count(waiting)}, in the order of dispatch` : "in the order of dispatch";
+}
+
+/** An id leads to its explanation. */
+function link(cell, address) {
+  let anchor = cell.firstElementChild;
+  if (!anchor) {
+    anchor = document.createElement("a");
+    anchor.dataset.why = "";
+    anchor.textContent = cell.textContent;
+    cell.replaceChildren(anchor);
+  }
+  if (anchor.getAttribute("href") !== address) anchor.setAttribute("href", address);
 }

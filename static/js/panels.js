@@ -3,7 +3,7 @@
 import { KINDS, draw, figureNow, xOf } from "./charts.js";
 import { beginsS, slices } from "./history.js";
 import { patchTable, setText } from "./patch.js";
-import { ABSENT, count, quantile, timeOfDay } from "./units.js";
+import { ABSENT, count, quantile, span, timeOfDay } from "./units.js";
 
 const ROLES = ["text", "muted", "grid", "surface", "threshold", "tier-0", "tier-1", "tier-2", "tier-3", "tier-4"];
 const SAY_EVERY_S = 30;
@@ -101,11 +101,11 @@ function paint(panel, now, palette) {
     ...now,
     ...panel,
     palette,
-    sinceS: beginsS(now.history, now.nowS),
+    sinceS: now.sinceS ?? beginsS(now.history, now.nowS),
     heightPx: plot.clientHeight,
     widthPx: plot.clientWidth,
     thresholds: byTier((tier) => (waits ? tier.target_wait_s : tier.max_waiting)),
-    latest: byTier((tier) => (waits ? quantile(tier.wait.p95) : count(tier.waiting))),
+    latest: now.isPast ? null : byTier((tier) => (waits ? quantile(tier.wait.p95) : count(tier.waiting))),
   });
   panel.top = top;
   draw(plot, { data, layout });
@@ -122,20 +122,25 @@ function paint(panel, now, palette) {
   });
 }
 
-function showTable({ kind, table }, { pool, history, utc }) {
+/** About thirty rows, whatever the range. */
+const ROW_STEPS_S = [30, 60, 120, 300, 600, 1800, 3600, 10_800];
+
+function showTable({ kind, table }, { pool, history, utc, sinceS, nowS }) {
   const { key, say } = KINDS[kind];
   const names = pool.tiers.map((tier) => tier.name);
   const numeric = names.map((_, i) => i + 1);
-  const rows = slices(history, names, key).map(({ at, values }) => [
+  const everyS = ROW_STEPS_S.find((s) => (nowS - (sinceS ?? nowS)) / s <= 30) ?? ROW_STEPS_S.at(-1);
+  const seen = { ...history, points: history.points.filter(({ at }) => at >= (sinceS ?? 0)) };
+  const rows = slices(seen, names, key, everyS).map(({ at, values }) => [
     timeOfDay(at * 1000, utc),
     ...values.map((value) => (value == null ? ABSENT : say(value))),
   ]);
   if (!table.firstElementChild) table.append(document.querySelector("#plot-table").content.cloneNode(true));
-  patchTable(table.querySelector("thead"), [["most within 30 s", ...names]], numeric);
+  patchTable(table.querySelector("thead"), [[`most within ${span(everyS)}`, ...names]], numeric);
   patchTable(table.querySelector("tbody"), rows, numeric);
 }
 
-function inWords({ kind }, { pool, nowS, utc }) {
+function inWords({ kind }, { pool, nowS, utc, sinceS }) {
   const parts = pool.tiers.map((t) => `${t.name} ${kind === "wait" ? quantile(t.wait.p95) : count(t.waiting)}`);
-  return `At ${timeOfDay(nowS * 1000, utc)}: ${parts.join(", ")}. Drawn are the last 15 minutes; the table button shows them as numbers.`;
+  return `At ${timeOfDay(nowS * 1000, utc)}: ${parts.join(", ")}. Drawn is ${span(Math.round(nowS - (sinceS ?? nowS - 900)))}; the table button shows them as numbers.`;
 }

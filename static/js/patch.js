@@ -24,7 +24,7 @@ export function patchTable(body, rows, numeric = []) {
     texts.forEach((text, j) => {
       const cell = row.children[j] ?? row.appendChild(document.createElement("td"));
       if (numeric.includes(j)) cell.className = "num";
-      setText(cell, text);
+      setText(cell.firstElementChild ?? cell, text);
     });
   });
 }

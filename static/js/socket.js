@@ -14,7 +14,7 @@ export function retryDelayMs(attempt, random = Math.random) {
  * @param {object} options
  * @param {string} options.url
  * @param {(message: object) => void} options.onMessage
- * @param {(link: {state: "connecting"|"open"|"waiting"|"signed-out"|"forbidden", atMs: number, retryAtMs?: number}) => void} options.onState
+ * @param {(link: {state: "connecting"|"open"|"waiting"|"resting"|"signed-out"|"forbidden", atMs: number, retryAtMs?: number, failures: number}) => void} options.onState
  */
 export function connect({ url, onMessage, onState, Socket = WebSocket, random = Math.random }) {
   let socket = null;
@@ -23,10 +23,10 @@ export function connect({ url, onMessage, onState, Socket = WebSocket, random = 
 
   function open() {
     clearTimeout(timer);
-    onState({ state: "connecting", atMs: Date.now() });
+    onState({ state: "connecting", atMs: Date.now(), failures: attempt });
     socket = new Socket(url);
     const mine = socket;
-    mine.onopen = () => onState({ state: "open", atMs: Date.now() });
+    mine.onopen = () => onState({ state: "open", atMs: Date.now(), failures: attempt });
     mine.onmessage = ({ data }) => {
       attempt = 0; // only a server that really speaks ends the back-off
       onMessage(JSON.parse(data));
@@ -39,7 +39,7 @@ export function connect({ url, onMessage, onState, Socket = WebSocket, random = 
   function wait(code) {
     socket = null;
     const [state, delayMs] = ENDINGS[code] ?? ["waiting", retryDelayMs(attempt++, random)];
-    onState({ state, atMs: Date.now(), retryAtMs: Date.now() + delayMs });
+    onState({ state, atMs: Date.now(), retryAtMs: Date.now() + delayMs, failures: attempt });
     timer = setTimeout(open, delayMs);
   }
 
@@ -47,6 +47,14 @@ export function connect({ url, onMessage, onState, Socket = WebSocket, random = 
   return {
     send: (message) => socket?.readyState === 1 && socket.send(JSON.stringify(message)),
     retryNow: () => socket === null && open(),
+    /** Closes it until `retryNow`: nobody looks. */
+    rest() {
+      clearTimeout(timer);
+      const unseen = socket;
+      socket = null;
+      unseen?.close();
+      onState({ state: "resting", atMs: Date.now(), failures: 0 });
+    },
     /** Gives up a socket that went silent; its own close event may take minutes. */
     abandon() {
       const silent = socket;

@@ -267,3 +267,37 @@ def _waits(finished: list[float], waiting: list[float]) -> WaitView:
         p95=quantile(0.95, 20),
         p99=quantile(0.99, 100),
     )
+
+
+def explained(row: HeadRow) -> dict[str, object]:
+    """What the gateway would say of a row of a line in which nobody else stands before it."""
+    request = {
+        "state": "waiting",
+        "tier": row.tier,
+        "priority": row.priority,
+        "reason": f"task:{row.task_type}",
+        "queue_wait_ms": round(row.waited_s * 1000),
+    }
+    explanation = {
+        "tenant": row.tenant,
+        "tier": row.tier,
+        "priority": row.priority,
+        "aged": row.aged,
+        "boosted": row.boost,
+        "effective_priority": row.effective_priority,
+        "waited_ms": request["queue_wait_ms"],
+        "next_step_in_ms": 4000,
+        "expires_in_ms": 240_000,
+        "tag": None,
+        "level_clock": 0,
+        "position": row.place,
+        "position_is_exact": True,
+        "ahead": [],
+        "ahead_waiting": 0,
+        "ahead_cost": 0,
+        "binds": "paused" if row.held else "limit",
+        "backends": [],
+        "rescue_in_ms": None,
+        "bound_cost": None,
+    }
+    return {"request": request, "explanation": explanation}

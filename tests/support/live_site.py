@@ -18,6 +18,7 @@ from django.core.asgi import get_asgi_application
 
 pages = get_asgi_application()
 
+import msgspec
 from channels.auth import AuthMiddlewareStack
 from channels.layers import get_channel_layer
 from channels.routing import URLRouter
@@ -26,9 +27,10 @@ from django.conf import settings
 from django.core.cache import cache
 
 from dashboard.live.routing import websocket_urlpatterns
+from gateway import questions
 from gateway.core.snapshot import Frame, encode
 from gateway.models import PolicyVersion, QueueSample
-from tests.support.frames import Traffic
+from tests.support.frames import Traffic, explained
 
 WARM_UP_S = 900
 LEAD_S = 3  # what storing those seconds takes, at most
@@ -74,6 +76,7 @@ async def _play() -> None:
         if name != "silent":
             frame = line.frame(time.time(), version=newest.number if newest else 0)
             await _publish(frame)
+            await _answer(line)
             await QueueSample.objects.abulk_create(_samples(frame))
         (settings.LANEWAY_HOME / "playing").write_text(on)
         await asyncio.sleep(1 - time.time() % 1)
@@ -84,6 +87,17 @@ async def _publish(frame: Frame) -> None:
     await cache.aset("laneway.live.frame", text, 5)
     layer: Any = get_channel_layer()
     await layer.group_send("live", {"type": "live.frame", "text": text})
+
+
+async def _answer(line: Traffic) -> None:
+    """What pages asked for beside the frame, as the gateway's ticker would."""
+    wanted, ids = await questions.asked()
+    rows = {row.id: row for row in line.frame(0.0, head=questions.LINE_MOST).pools[0].head}
+    if wanted:
+        await questions.answer_line(msgspec.json.encode({"default": list(rows.values())}))
+    for id in ids:
+        found = explained(rows[id]) if id in rows else {}
+        await questions.answer_why(id, msgspec.json.encode(found))
 
 
 async def _past(line: Traffic, seconds: int) -> None:

@@ -117,3 +117,14 @@ test("words of two thresholds that lie close do not cover one another", () => {
 
   assert.deepEqual(shapes.map(({ label }) => [label.yanchor, label.textposition]), [["top", "middle"], ["bottom", undefined]]);
 });
+
+test("a mark is a line over the whole chart with its words above, and one outside is left out", () => {
+  const marks = [{ at: 500, text: "policy v42" }, { at: 50, text: "long ago" }, { at: 600, text: "paused background work" }];
+
+  const { layout } = charts.figureNow(figure(), history([[998, 1, 30]]), view({ marks }));
+
+  const lines = layout.shapes.filter((shape) => shape.x0 === 500_000);
+  assert.deepEqual(lines.map(({ y0, y1, line }) => [y0, y1, line.dash]), [[0, 1, "dash"]]);
+  const words = layout.annotations.filter(({ hovertext }) => hovertext).map(({ text, hovertext }) => [text, hovertext]);
+  assert.deepEqual(words, [["policy v42", "policy v42"], ["paused background…", "paused background work"]]);
+});

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test, { mock } from "node:test";
 
-import { bannerText, needsBanner } from "../../../static/js/banner.js";
-import { STALE_AFTER_MS, clockSkewS, linkState } from "../../../static/js/link.js";
+import { bannerText, frozenText, needsBanner } from "../../../static/js/banner.js";
+import { STALE_AFTER_MS, clockSkewS, isStale, linkState } from "../../../static/js/link.js";
 import { connect, retryDelayMs } from "../../../static/js/socket.js";
 
 const open = { state: "open", atMs: 0 };
@@ -102,4 +102,34 @@ test("a clock that is three seconds off is mentioned", () => {
   assert.equal(clockSkewS(100, 101_000), null);
   assert.equal(clockSkewS(100, 105_000), 5);
   assert.equal(clockSkewS(100, 95_000), -5);
+});
+
+test("a page that asks every five seconds says so, and is stale after two lost answers", () => {
+  const blocked = { ...waiting, failures: 3 };
+
+  assert.equal(linkState(blocked, 6000, true), "polling");
+  assert.equal(linkState(blocked, 13_000, true), "reconnecting");
+  assert.equal(isStale(6000, true), false);
+  assert.equal(linkState(open, 400, true), "live");
+  assert.match(bannerText("polling", { socket: blocked, ageMs: 400, lastAtS: 1, nowMs: 0, utc: true }), /every 5 s/);
+});
+
+test("a frozen page says for how long and how far it is behind", () => {
+  assert.equal(frozenText(1000, 13_400, 12), "frozen 00:12, 12 behind");
+});
+
+test("a tab nobody sees rests, and comes back when asked", () => {
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  FakeSocket.all = [];
+  const states = [];
+  const socket = connect({ url: "ws://here", onMessage() {}, onState: ({ state }) => states.push(state), Socket: FakeSocket, random: () => 1 });
+
+  socket.rest();
+  FakeSocket.all[0].onclose({ code: 1000 });
+  mock.timers.tick(60_000);
+  assert.equal(FakeSocket.all.length, 1);
+  socket.retryNow();
+
+  assert.deepEqual(states, ["connecting", "resting", "connecting"]);
+  mock.timers.reset();
 });

@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 
 from dashboard.live import consumers
+from dashboard.live.release import release
 from dashboard.live.routing import websocket_urlpatterns
 from gateway.core.snapshot import encode
 from tests.support.frames import Traffic
@@ -65,6 +66,7 @@ async def watching():
     _, key = await sign_in()
     page = socket(key)
     assert (await page.connect())[0]
+    assert (await page.receive_json_from())["k"] == "hello"
     yield page
     await page.disconnect()
 
@@ -112,6 +114,7 @@ async def test_history_comes_first():
     _, key = await sign_in()
     page = socket(key)
     await page.connect()
+    assert await page.receive_json_from() == {"k": "hello", "release": release()}
 
     heard = await page.receive_json_from()
 
@@ -156,6 +159,7 @@ async def test_signing_out_ends_the_stream(monkeypatch):
     _, key = await sign_in()
     page = socket(key)
     await page.connect()
+    assert (await page.receive_json_from())["k"] == "hello"
     await publish()
     assert (await page.receive_json_from())["k"] == "snap"
 
