@@ -1,0 +1,1 @@
+"""Alerts: the rules that judge every frame, what fires, who was told, who took it on."""

@@ -1,0 +1,231 @@
+"""What can be judged, and how it is read from a frame: pure.
+
+A reading belongs to a pool, or to a tier in a pool.  Values are seconds, shares (0 to 1) or counts.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, NamedTuple
+
+from dashboard.alerts.rules import Sample
+from gateway.core.snapshot import Frame, PoolView, QuantileView, TierView
+
+Unit = Literal["seconds", "share", "count", "times"]
+
+
+class Reading(NamedTuple):
+    pool: str
+    tier: str  # "" where it is of the pool
+    priority: int | None
+    sample: Sample
+    note: str = ""  # what a number alone does not say, such as which backend is down
+
+    @property
+    def instance(self) -> str:
+        return f"{self.pool}/{self.tier}"
+
+
+class Metric(NamedTuple):
+    key: str
+    label: str
+    unit: Unit
+    help: str
+    of_tier: Callable[[TierView], Sample] | None = None
+    of_pool: Callable[[PoolView], tuple[Sample, str]] | None = None
+    below: bool = False
+    waits: bool = False  # hidden while its pool has no backend: the cause says it
+
+
+def _quantile(view: QuantileView | None) -> Sample:
+    return Sample(view.value_s, view.at_least) if view else Sample(None)
+
+
+def _share(part: float, whole: float) -> Sample:
+    return Sample(part / whole) if whole else Sample(None)
+
+
+def _time_to_full(tier: TierView) -> Sample:
+    growth = tier.in_per_s - tier.out_per_s
+    if tier.waiting == 0 or growth <= 0.01:
+        return Sample(None)
+    return Sample(max(0, tier.max_waiting - tier.waiting) / growth)
+
+
+def _refused_share(tier: TierView) -> Sample:
+    """Of the last minute's arrivals.  Those refused never joined, so they count on top."""
+    refused = tier.lost_per_min.rejected
+    return _share(refused, refused + tier.in_per_s * 60)
+
+
+def _burn(tier: TierView) -> Sample:
+    """Of the last hour and of the last five minutes the lower: high for long, and still high."""
+    m5, h1 = tier.burn.m5, tier.burn.h1
+    return Sample(None if m5 is None or h1 is None else min(m5, h1))
+
+
+def _down(pool: PoolView) -> tuple[Sample, str]:
+    down = [backend.name for backend in pool.backends if backend.state == "down"]
+    if not pool.backends:
+        return Sample(None), "no backend is configured"
+    share = len(down) / len(pool.backends)
+    names = ", ".join(down[:5]) + (f" and {len(down) - 5} more" if len(down) > 5 else "")
+    return Sample(share), f"{names}: {len(down)} of {len(pool.backends)} down" if down else ""
+
+
+def _engine_queue(pool: PoolView) -> tuple[Sample, str]:
+    known = [b for b in pool.backends if b.state == "up" and b.engine_waiting is not None]
+    if not known:
+        return Sample(None), ""
+    queued = sum(backend.engine_waiting or 0 for backend in known)
+    allowed = sum(backend.lookahead for backend in known)
+    return Sample(max(0, queued - allowed)), f"{queued} wait there, {allowed} allowed"
+
+
+def _priority_ignored(pool: PoolView) -> tuple[Sample, str]:
+    up = [backend for backend in pool.backends if backend.state == "up"]
+    deaf = [backend.name for backend in up if backend.scheduling_policy == "fcfs"]
+    if not up:
+        return Sample(None), ""
+    names = f"{', '.join(deaf)}: start with --scheduling-policy priority" if deaf else ""
+    return Sample(len(deaf) / len(up)), names
+
+
+METRICS: dict[str, Metric] = {
+    metric.key: metric
+    for metric in (
+        Metric(
+            "oldest",
+            "oldest waiting",
+            "seconds",
+            "Age of the oldest request that waits",
+            of_tier=lambda tier: Sample(tier.oldest_s),
+            waits=True,
+        ),
+        Metric(
+            "wait_p50",
+            "wait p50",
+            "seconds",
+            "Half of the last 5 min waited less; judged from 5 requests on",
+            of_tier=lambda tier: _quantile(tier.wait.p50),
+            waits=True,
+        ),
+        Metric(
+            "wait_p95",
+            "wait p95",
+            "seconds",
+            "95 % of the last 5 min waited less; judged from 20 requests on",
+            of_tier=lambda tier: _quantile(tier.wait.p95),
+            waits=True,
+        ),
+        Metric(
+            "wait_p99",
+            "wait p99",
+            "seconds",
+            "99 % of the last 5 min waited less; judged from 100 requests on",
+            of_tier=lambda tier: _quantile(tier.wait.p99),
+            waits=True,
+        ),
+        Metric(
+            "queue",
+            "queue against its limit",
+            "share",
+            "Waiting requests as a share of the tier's queue limit",
+            of_tier=lambda tier: _share(tier.waiting, tier.max_waiting),
+            waits=True,
+        ),
+        Metric(
+            "time_to_full",
+            "time to full",
+            "seconds",
+            "When the queue reaches its limit if it goes on growing as now",
+            of_tier=_time_to_full,
+            below=True,
+            waits=True,
+        ),
+        Metric(
+            "refused",
+            "refused a minute",
+            "count",
+            "Requests refused at the door in the last minute",
+            of_tier=lambda tier: Sample(tier.lost_per_min.rejected),
+        ),
+        Metric(
+            "refused_share",
+            "refused share",
+            "share",
+            "Refused requests of all that came in the last minute",
+            of_tier=_refused_share,
+        ),
+        Metric(
+            "burn",
+            "burn",
+            "times",
+            "How many times faster than allowed requests miss the target wait",
+            of_tier=_burn,
+            waits=True,
+        ),
+        Metric(
+            "backends_down",
+            "backends down",
+            "share",
+            "Share of the pool's backends that are down",
+            of_pool=_down,
+        ),
+        Metric(
+            "engine_queue",
+            "vLLM queueing",
+            "count",
+            "Requests that wait inside vLLM beyond the computed lookahead",
+            of_pool=_engine_queue,
+        ),
+        Metric(
+            "priority_ignored",
+            "priority ignored",
+            "share",
+            "Share of the backends that start requests in order of arrival",
+            of_pool=_priority_ignored,
+        ),
+        Metric(
+            "heartbeat",
+            "evaluator silent",
+            "seconds",
+            "Since the last time that the rules were judged; looked at by the Celery worker",
+        ),
+    )
+}
+MOST_URGENT = "^"  # in place of a tier's name, which cannot begin so
+
+
+def read(metric: Metric, frame: Frame, pool: str = "", tier: str = "") -> Iterator[Reading]:
+    """What the frame says of a metric; ``pool`` and ``tier`` narrow it down, "" means each."""
+    for view in frame.pools:
+        if pool and view.name != pool:
+            continue
+        if metric.of_pool:
+            sample, note = metric.of_pool(view)
+            yield Reading(view.name, "", None, sample, note)
+        if metric.of_tier:
+            for one in _tiers(view.tiers, tier):
+                yield Reading(view.name, one.name, one.priority, metric.of_tier(one))
+
+
+def _tiers(tiers: Iterable[TierView], wanted: str) -> Iterator[TierView]:
+    """A frame has the most urgent tier first."""
+    for rank, tier in enumerate(tiers):
+        if wanted in ("", tier.name) or (wanted == MOST_URGENT and rank == 0):
+            yield tier
+
+
+def dark(pool: PoolView) -> bool:
+    """No backend is up: whoever waits there waits for that."""
+    return not any(backend.state in ("up", "draining") for backend in pool.backends)
+
+
+def target_waits(frame: Frame) -> dict[tuple[str, str], float]:
+    return {(p.name, tier.name): tier.target_wait_s for p in frame.pools for tier in p.tiers}
+
+
+def busiest(pool: PoolView, tier: str, most: int = 3) -> list[tuple[str, float]]:
+    """Whose requests stand in the line: tenants and their shares of the rows that a frame has."""
+    rows = [row.tenant for row in pool.head if tier in ("", row.tier)]
+    counts = {tenant: rows.count(tenant) / len(rows) for tenant in dict.fromkeys(rows)}
+    return sorted(counts.items(), key=lambda one: -one[1])[:most]
