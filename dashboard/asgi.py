@@ -17,6 +17,7 @@ from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 
+from dashboard.alerts.watch import Watch
 from dashboard.live.routing import websocket_urlpatterns
 from dashboard.policies.ticker import Ticker
 from gateway.asgi import plane
@@ -26,6 +27,8 @@ routes: Any = websocket_urlpatterns  # Channels' stubs know no plain list of Dja
 sockets: Any = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes)))
 
 plane.listen(Ticker())
+
+plane.listen(Watch())
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -27,6 +27,12 @@ app.conf.beat_schedule = {
         "schedule": 3600.0,
     },
     "heartbeat": {"task": "dashboard.delivery.tasks.heartbeat", "schedule": 60.0},
+    # A dead evaluator cannot report itself; a look that comes late is no use beside the next.
+    "evaluator": {
+        "task": "dashboard.alerts.tasks.watch_the_evaluator",
+        "schedule": 15.0,
+        "options": {"expires": 15},
+    },
     "prune-usage": {"task": "gateway.tasks.prune_usage", "schedule": 3600.0},
 }
 

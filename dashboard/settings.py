@@ -174,6 +174,7 @@ LANEWAY_BACKENDS = envurl("VLLM_URL", ("http", "https"), host=True, many=True)
 LANEWAY_BACKEND_KEY = env("VLLM_API_KEY")  # sent to every backend
 LANEWAY_ALLOW_PRIVATE_TARGETS = envbool("LANEWAY_ALLOW_PRIVATE_TARGETS", False)  # for messages
 LANEWAY_HEARTBEAT_URL = "".join(envurl("LANEWAY_HEARTBEAT_URL", ("http", "https"), host=True))
+LANEWAY_URL = "".join(envurl("LANEWAY_URL", ("http", "https"), host=True))  # in messages
 LANEWAY_METRICS_ALLOW = envnetworks("LANEWAY_METRICS_ALLOW", "127.0.0.0/8,::1")
 _names = envlist(
     "LANEWAY_HOST_NAMES", r"\*|\.?[A-Za-z0-9\[\]:._-]+", "host names, separated by commas"
@@ -188,6 +189,9 @@ LANEWAY_PEPPERS = peppers(
     or kept(LANEWAY_HOME / "pepper", lambda: f"{secrets.token_hex(2)}:{secrets.token_hex(32)}\n"),
     "LANEWAY_PEPPER" if env("LANEWAY_PEPPER") else str(LANEWAY_HOME / "pepper"),
 )
+if not LANEWAY_URL:
+    _host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(LANEWAY_HOST, LANEWAY_HOST)
+    LANEWAY_URL = f"http://{_host}:{LANEWAY_PORT}"
 if problems:
     raise SystemExit("Laneway cannot start.\n" + "\n".join(problems))
 
@@ -234,6 +238,7 @@ INSTALLED_APPS = [
     "dashboard.live",
     "dashboard.delivery",
     "dashboard.api",
+    "dashboard.alerts",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -7,6 +7,7 @@ where its address has parts (``ARGUMENTS``).  A view must also carry its decisio
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +18,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
+from dashboard.alerts.models import Incident, Rule, Silence
 from dashboard.delivery.models import Channel, Delivery
 from gateway.core.policy import default_policy
 from gateway.core.snapshot import encode
@@ -102,6 +104,25 @@ OPEN_TO: dict[str, set[str]] = {
     "mfa_remove_webauthn": set(),
     "mfa_view_recovery_codes": set(),
     "mfa_generate_recovery_codes": ALL - {"stranger"},
+    "alerts:page": WATCHERS,
+    "alerts:badge": WATCHERS,
+    "alerts:history": WATCHERS,
+    "alerts:incident": WATCHERS,
+    "alerts:markdown": WATCHERS,
+    "alerts:line": DRAFTERS,
+    "alerts:ack": DRAFTERS,
+    "alerts:unack": DRAFTERS,
+    "alerts:ack-link": ALL,  # the link is the proof
+    "alerts:notes": WATCHERS,
+    "alerts:note-delete": DRAFTERS,
+    "alerts:rules": WATCHERS,
+    "alerts:rule": WATCHERS,
+    "alerts:rule-new": {"admin"},
+    "alerts:rule-delete": {"admin"},
+    "alerts:would": WATCHERS,
+    "alerts:silences": WATCHERS,
+    "alerts:silence-new": DRAFTERS,
+    "alerts:silence-end": DRAFTERS,
     "audit:page": WHOLE | {"tenant-admin", "tenant-admin elsewhere"},
     "audit:csv": WHOLE | {"tenant-admin", "tenant-admin elsewhere"},
     "audit:jsonl": WHOLE | {"tenant-admin", "tenant-admin elsewhere"},
@@ -128,14 +149,6 @@ OPEN_TO: dict[str, set[str]] = {
     "policies:review": DRAFTERS,
     "policies:merge": DRAFTERS,
     "policies:discard": DRAFTERS,
-    "people:page": {"security"},
-    "people:invite": {"security"},
-    "people:one": {"security"},
-    "people:roles": {"security"},
-    "people:member-add": {"security"},
-    "people:member-remove": {"security"},
-    "people:link": {"security"},
-    "people:act": {"security"},
     "tenants:page": WHOLE | MEMBERS,
     "tenants:new": {"admin"},
     "tenants:usage": WHOLE,
@@ -159,6 +172,7 @@ OPEN_TO: dict[str, set[str]] = {
 }
 # Names with two kinds of addresses, written "name variant", and all parts of addresses.
 ARGUMENTS: dict[str, dict[str, str]] = {
+    **{name: {"pk": "1", "token": "x"} for name in OPEN_TO if name.startswith("alerts:")},
     "live:why": {"id": "req_x"},
     "delivery:one": {"pk": "1"},
     "delivery:edit": {"pk": "1"},
@@ -173,9 +187,6 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "policies:cancel": {"pk": "1"},
     "policies:sheet": {"section": "tiers"},
     "tenant:member-remove": {"name": "nobody"},
-    **{f"people:{name}": {"name": "viewer"} for name in ("one", "roles", "link", "member-add")},
-    "people:member-remove": {"name": "viewer"},
-    "people:act": {"name": "viewer", "act": "off"},
     "accounts:welcome": {"token": "guessed"},
     "mfa_remove_webauthn": {"pk": "1"},
     "tenant:key-change": {"action": "disable"},
@@ -184,16 +195,18 @@ ARGUMENTS: dict[str, dict[str, str]] = {
 # What an address asks for behind its question mark.
 QUERIES = {"policies:compare": "?a=1&b=1"}
 POSTED = {
+    "alerts:line",
+    "alerts:ack",
+    "alerts:unack",
+    "alerts:note-delete",
+    "alerts:rule-delete",
+    "alerts:silence-end",
     "accounts:logout",
     "delivery:test",
     "delivery:switch",
     "delivery:retry",
     "accounts:sessions-end",
     "accounts:provider",
-    "people:roles",
-    "people:member-add",
-    "people:member-remove",
-    "people:link",
     "policies:back",
     "policies:discard",
     "policies:merge",
@@ -279,6 +292,14 @@ def delivery(db):
     Delivery.objects.create(
         pk=1, channel=channel, dedupe="d", message={"title": "t"}, next_try_at=timezone.now()
     )
+
+
+@pytest.fixture(autouse=True)
+def alert_rows(db):
+    now = timezone.now()
+    rule = Rule.objects.filter(pk=1).first() or Rule.objects.create(pk=1, metric="oldest", warn=1)
+    Incident.objects.create(pk=1, rule=rule, rule_name="it", severity="warn", opened_at=now)
+    Silence.objects.create(pk=1, reason="x", starts_at=now, ends_at=now + timedelta(hours=1))
 
 
 @pytest.fixture

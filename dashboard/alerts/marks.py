@@ -1,0 +1,50 @@
+"""What happened that may explain a curve or an alert: versions, backends, people's own notes."""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from dashboard.alerts.models import AlertEvent, Annotation
+from gateway.models import PolicyVersion
+
+CAUSE = timedelta(minutes=30)  # what lies so far before an alert may have to do with it
+
+
+class Mark(NamedTuple):
+    at: datetime
+    kind: str  # policy, backend, note
+    text: str
+    by: str
+    link: str = ""
+
+
+def between(since: datetime, until: datetime) -> list[Mark]:
+    """In the order of time."""
+    versions = PolicyVersion.objects.filter(published_at__gte=since, published_at__lte=until)
+    marks = [
+        Mark(
+            version.published_at,
+            "policy",
+            f"policy v{version.number}: {version.message}",
+            version.author.get_username() if version.author else "the system",
+            f"/policy/versions/{version.number}/",
+        )
+        for version in versions.select_related("author")
+    ]
+    notes = Annotation.objects.between(since, until).select_related("by")
+    marks += [
+        Mark(note.at, "note", note.text, note.by.get_username() if note.by else "", "")
+        for note in notes
+    ]
+    backends = AlertEvent.objects.filter(
+        at__gte=since,
+        at__lte=until,
+        kind__in=["fired", "rose", "resolved"],
+        incident__rule__metric="backends_down",
+    )
+    marks += [Mark(event.at, "backend", event.text, "") for event in backends]
+    return sorted(marks)
+
+
+def before(at: datetime) -> list[Mark]:
+    """Possible causes of what began then, the nearest first."""
+    return between(at - CAUSE, at)[::-1]

@@ -1,0 +1,77 @@
+"""A rule against what is stored: how often it would have fired, and the line it draws."""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from dashboard.alerts import cards, past, wording
+from dashboard.alerts.metrics import MOST_URGENT
+from dashboard.alerts.models import Rule
+from dashboard.alerts.would import Point, Would, would
+from dashboard.live.templatetags.units import span
+from gateway.core.policy import Tier
+
+ASKED = timedelta(hours=24)
+WIDTH, HEIGHT = 480, 120
+
+
+class Drawn(NamedTuple):
+    """One tier's past and the levels across it, as an SVG's coordinates in 480 by 120."""
+
+    tier: str
+    path: str
+    levels: list[tuple[str, float, str]]  # severity, height, what it says
+
+
+class Preview(NamedTuple):
+    """``reach``: of how long a past it is told; "" where the metric is not stored."""
+
+    reach: str
+    total: Would
+    drawn: Drawn | None
+
+
+def of_rule(rule: Rule, now: datetime) -> Preview:
+    if rule.metric not in past.STORED:
+        return Preview("", Would(), None)
+    since = now - ASKED
+    reach = past.reaches_back(since, now)
+    total, worst = Would(), None
+    for tier in past.judged_tiers(cards.policy_in_force(), rule.tier, MOST_URGENT):
+        for pool in [rule.pool] if rule.pool else past.pools(since):
+            points = past.points(rule.metric, pool, tier, since, now)
+            found = would(rule.as_rule(tier.target_wait_s), points)
+            total += found
+            if points and (worst is None or found > worst[0]):
+                worst = (found, tier, points)
+    drawn = _drawn(rule, worst[1], worst[2]) if worst else None
+    return Preview(span(max(60, round(reach.total_seconds() / 60) * 60)), total, drawn)
+
+
+def _drawn(rule: Rule, tier: Tier, points: list[Point]) -> Drawn:
+    limits = [
+        (severity, rule.threshold(severity, tier.target_wait_s)) for severity in ("warn", "crit")
+    ]
+    known = [(severity, limit) for severity, limit in limits if limit is not None]
+    values = [point.value for point in points]
+    highest = max((value for value in values if value is not None), default=0.0)
+    most = max(highest, *(limit for _, limit in known), 1e-9) * 1.1
+    begin, end = points[0].at, max(points[-1].at, points[0].at + 1)
+    size = max(1, len(points) // WIDTH)
+    path, pen = "", "M"
+    for i in range(0, len(points), size):
+        part = [p.value for p in points[i : i + size] if p.value is not None]
+        if not part:
+            pen = "M"
+            continue
+        x = (points[i].at - begin) / (end - begin) * WIDTH
+        path += f"{pen}{x:.1f},{_height(max(part), most):.1f}"
+        pen = "L"
+    lines = [
+        (severity, _height(limit, most), f"{severity} {wording.level(rule.judged, limit)}")
+        for severity, limit in known
+    ]
+    return Drawn(wording.tier(tier.name, tier.priority), path, lines)
+
+
+def _height(value: float, most: float) -> float:
+    return HEIGHT - min(1.0, value / most) * (HEIGHT - 2) - 1

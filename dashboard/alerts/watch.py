@@ -1,0 +1,189 @@
+"""Every second: the frame is judged, changes are claimed, whoever should know is told.
+
+Nothing is remembered between two rounds; all state is rows.  So a restart loses nothing, and of
+several evaluators each change is made by one: the others see it in their next round.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, transaction
+
+from dashboard.alerts import incidents, metrics, open_now, rules, wording
+from dashboard.alerts.metrics import Reading
+from dashboard.alerts.models import AlertState, Heartbeat, Rule
+from dashboard.alerts.stored import kept, restored
+from gateway.core.snapshot import Frame
+
+logger = logging.getLogger(__name__)
+
+NO_BACKEND = "its pool has no backend"
+KINDS = {
+    ("", "warn"): "fired",
+    ("", "crit"): "fired",
+    ("warn", "crit"): "rose",
+    ("crit", "warn"): "fell",
+    ("warn", ""): "resolved",
+    ("crit", ""): "resolved",
+}
+
+
+class Watch:
+    """The ticker's listener.  It never waits for the database: a round runs in a thread of its own,
+    one at a time, and a second that finds one under way is left out."""
+
+    def __init__(self) -> None:
+        self._round: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="alerts")
+
+    async def __call__(self, frame: Frame) -> None:
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._judge(frame))
+
+    async def _judge(self, frame: Frame) -> None:
+        in_thread = sync_to_async(_alone, thread_sensitive=False, executor=self._thread)
+        try:
+            await in_thread(frame)
+        except Exception:  # whatever it is, the next second is judged again
+            logger.exception("judging the alert rules failed; trying again in a second")
+
+
+def _alone(frame: Frame) -> None:
+    close_old_connections()
+    judge(frame)
+
+
+class Judged(NamedTuple):
+    """One rule at one instance in this round."""
+
+    reading: Reading
+    rule: rules.Rule
+    threshold: float | None
+    hidden_by: str
+
+
+def judge(frame: Frame) -> None:
+    """One round, at the frame's own moment."""
+    at = datetime.fromtimestamp(frame.at, UTC)
+    last = Heartbeat.last()
+    gap = last is None or (at - last).total_seconds() > rules.GAP_S
+    chosen = list(Rule.objects.enabled())
+    _judge_all(chosen, {rule.pk: _judged(rule, frame) for rule in chosen}, at, gap=gap)
+    Heartbeat.beat(at)
+    incidents.settle(at, frame)
+    open_now.remember(at)
+
+
+def judge_heartbeat(at: datetime) -> None:
+    """What the Celery worker does: a dead evaluator cannot report itself."""
+    last = Heartbeat.last()
+    age_s = max(0.0, (at - last).total_seconds()) if last else None
+    chosen = list(Rule.objects.enabled().filter(metric="heartbeat"))
+    reading = Reading("", "", None, rules.Sample(age_s))
+    judged = {rule.pk: [_of(rule, reading, None)] for rule in chosen}
+    _judge_all(chosen, judged, at, gap=False)
+    incidents.settle(at, None)
+
+
+def _judged(rule: Rule, frame: Frame) -> list[Judged]:
+    if rule.metric == "heartbeat":  # whoever judges is not silent
+        return [_of(rule, Reading("", "", None, rules.Sample(0.0)), None)]
+    targets = metrics.target_waits(frame)
+    dark = {pool.name for pool in frame.pools if metrics.dark(pool)}
+    return [
+        _of(
+            rule,
+            reading,
+            targets.get((reading.pool, reading.tier)),
+            NO_BACKEND if rule.judged.waits and reading.pool in dark else "",
+        )
+        for reading in metrics.read(rule.judged, frame, rule.pool, rule.tier)
+    ]
+
+
+def _of(rule: Rule, reading: Reading, target_s: float | None, hidden_by: str = "") -> Judged:
+    severity = "warn" if rule.warn is not None else "crit"
+    return Judged(reading, rule.as_rule(target_s), rule.threshold(severity, target_s), hidden_by)
+
+
+def _judge_all(
+    chosen: Sequence[Rule], judged: dict[int, list[Judged]], at: datetime, *, gap: bool
+) -> None:
+    rows = AlertState.objects.filter(rule__in=judged).select_related("incident")
+    known = {(row.rule_id, row.instance): row for row in rows}
+    for rule in chosen:
+        for one in judged[rule.pk]:
+            row = known.pop((rule.pk, one.reading.instance), None)
+            _judge_one(rule, one, row, at, gap=gap)
+    # Instances that are no more, such as a tier that was taken out of the policy: nothing to judge.
+    by_pk = {rule.pk: rule for rule in chosen}
+    for (pk, _), row in known.items():
+        reading = Reading(row.pool, row.tier, row.priority, rules.Sample(None))
+        gone = _of(by_pk[pk], reading, None)
+        _judge_one(by_pk[pk], gone._replace(rule=_lenient(gone.rule)), row, at, gap=gap)
+
+
+def _lenient(rule: rules.Rule) -> rules.Rule:
+    return rule._replace(no_data="ok", keep_s=0.0)
+
+
+def _judge_one(rule: Rule, one: Judged, row: AlertState | None, at: datetime, *, gap: bool) -> None:
+    now = at.timestamp()
+    before = restored(row)
+    after = rules.evaluate(
+        one.rule, one.reading.sample, rules.after_gap(before, now) if gap else before, now
+    )
+    if after == before and (row is None or row.hidden_by == one.hidden_by):
+        return
+    if row is None:
+        if after.quiet:
+            return
+        row, _ = AlertState.objects.get_or_create(
+            rule=rule,
+            instance=one.reading.instance,
+            defaults={"pool": one.reading.pool, "tier": one.reading.tier},
+        )
+        if row.revision:  # another evaluator was first
+            return
+    with transaction.atomic():
+        _move(rule, one, row, before, after, at)
+
+
+def _move(
+    rule: Rule,
+    one: Judged,
+    row: AlertState,
+    before: rules.State,
+    after: rules.State,
+    at: datetime,
+) -> None:
+    sample, severity = one.reading.sample, after.severity
+    fired_at = after.fired_at
+    threshold = one.rule.crit if severity == "crit" else one.rule.warn
+    claimed = row.move(
+        state=kept(after),
+        severity=severity,
+        phase=after.phase,
+        since=datetime.fromtimestamp(fired_at, UTC) if fired_at else None,
+        priority=one.reading.priority,
+        value=sample.value,
+        at_least=sample.at_least,
+        threshold=threshold.threshold if threshold else one.threshold,
+        note=one.reading.note[:300],
+        hidden_by=one.hidden_by,
+    )
+    if not claimed or severity == before.severity:
+        return
+    if severity:
+        incident = incidents.open_for(rule, row.pool, severity, at)
+        AlertState.objects.filter(pk=row.pk).update(incident=incident)
+        row.incident = incident
+    if row.incident is not None:
+        text = wording.change(rule, row, before.severity)
+        kind = KINDS[before.severity, severity]
+        row.incident.tell(at, kind, text, severity=severity, instance=row.instance)
