@@ -7,7 +7,10 @@ from zoneinfo import ZoneInfo, available_timezones
 from django import forms
 from django.utils import timezone
 
-HOW = [("now", "now"), ("at", "at a time")]
+from dashboard.policies import guards
+
+HOW = [("now", "now"), ("canary", "canary"), ("at", "at a time")]
+PERCENTS = [(5, "5 %"), (25, "25 %"), (50, "50 %")]
 FURTHEST = timedelta(days=90)
 
 
@@ -36,6 +39,13 @@ class PublishForm(forms.Form):
     accepted = forms.CharField(max_length=200, strip=True, required=False)
     edit = forms.IntegerField(min_value=1)
     how = forms.ChoiceField(choices=HOW, required=False)
+    percent = forms.TypedChoiceField(
+        choices=PERCENTS, coerce=int, required=False, empty_value="25", initial=25
+    )
+    guards = forms.MultipleChoiceField(
+        choices=[*guards.LABELS.items()], required=False, initial=[*guards.GUARDS]
+    )
+    promotes = forms.BooleanField(required=False)
     at = forms.CharField(max_length=20, required=False)
     zone = forms.CharField(max_length=64, required=False, initial="UTC")
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils import timezone
 
 from dashboard.accounts.actor import actor
 from dashboard.accounts.permissions import Person
@@ -16,7 +17,7 @@ from dashboard.policies.fields import Document
 from dashboard.policies.fields import document as as_document
 from dashboard.policies.models import Draft, StaleDraft, document_of
 from gateway.core.policy import Policy, default_policy, load
-from gateway.models import PolicyVersion, Revision
+from gateway.models import PolicyVersion, Revision, Rollout
 
 UNDO_WITHIN_S = 10
 GRACE_S = 2  # a click that left in time
@@ -37,6 +38,14 @@ class InFile(BaseMoved):
     def __init__(self, newest: int, where: str) -> None:
         super().__init__(newest)
         self.args = (f"The policy is managed in {where}. Change it there, or take it over first.",)
+
+
+class OnTrial(BaseMoved):
+    """A canary runs: until it is promoted or taken back nothing else is published."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.args = (f"v{version} is on trial: promote it or take it back first.",)
 
 
 @transaction.atomic
@@ -113,11 +122,32 @@ def roll_back(
     Raises:
         BaseMoved: ``newest`` no longer is the newest.
     """
-    before = hold(newest)
-    message = f"Back to v{to.number}: {reason}"[:LONGEST_MESSAGE]
-    version = PolicyVersion.objects.publish(to.as_policy(), message, author)
-    by = author or (actor(request) if request else "system")
-    recorded("policy.rolled_back", version, before, message, by, request)
+    return put_back(to.as_policy(), to.number, newest, reason, author, request)
+
+
+@transaction.atomic
+def put_back(
+    policy: Policy,
+    number: int,
+    newest: int,
+    reason: str,
+    author: User | None,
+    request: HttpRequest | None = None,
+    by: str = "system",
+) -> PolicyVersion:
+    """Publish the document of version ``number`` for everybody, which ends a canary.
+
+    Raises:
+        BaseMoved: ``newest`` no longer is the newest.
+    """
+    before = hold(newest, on_trial=True)
+    message = f"Back to v{number}: {reason}"[:LONGEST_MESSAGE]
+    trial = Rollout.objects.running()
+    if trial:
+        end(trial, Rollout.State.TAKEN_BACK, reason)
+    version = PolicyVersion.objects.publish(policy, message, author)
+    whose = author or (actor(request) if request else by)
+    recorded("policy.rolled_back", version, before, message, whose, request)
     return version
 
 
@@ -150,12 +180,30 @@ def give_back(person: User, document: Document, base: int) -> None:
         Draft(person=person, base=base).write(document, 0)
 
 
-def hold(expected: int) -> PolicyVersion | None:
-    """Make publishers take turns until this transaction ends, then look what is newest."""
+def end(trial: Rollout, state: Rollout.State, why: str) -> bool:
+    """Claim a canary's end for whoever asks first."""
+    running = Rollout.objects.filter(pk=trial.pk, state=Rollout.State.RUNNING)
+    return bool(running.update(state=state, why=why[:LONGEST_MESSAGE], ended_at=timezone.now()))
+
+
+def lock() -> None:
+    """Make publishers take turns until this transaction ends."""
     Revision.move()
+
+
+def hold(expected: int, *, on_trial: bool = False) -> PolicyVersion | None:
+    """Take the lock, then look what is newest; ``on_trial``: a canary may run.
+
+    Raises:
+        BaseMoved: it is not the ``expected`` one.
+        OnTrial
+    """
+    lock()
     newest = PolicyVersion.objects.newest()
     if (newest.number if newest else 0) != expected:
         raise BaseMoved(newest.number if newest else 0)
+    if newest and not on_trial and Rollout.objects.running():
+        raise OnTrial(newest.number)
     return newest
 
 
@@ -179,6 +227,7 @@ def recorded(
     message: str,
     by: Person | str,
     request: HttpRequest | None,
+    **more: object,
 ) -> None:
     old = as_document(before.as_policy()) if before else as_document(default_policy())
     record(
@@ -186,7 +235,7 @@ def recorded(
         verb,
         f"policy:v{version.number}",
         before={"version": before.number if before else 0},
-        after={"version": version.number, "changes": sentences(old, version.document)},
+        after={"version": version.number, "changes": sentences(old, version.document), **more},
         reason=message,
         request=request,
     )

@@ -7,6 +7,7 @@ from django.core.cache import cache
 
 from dashboard.policies.diff import touched
 from dashboard.policies.fields import Document
+from gateway.core.snapshot import GroupView
 from gateway.models import APIKey, Tenant
 
 FRAME = "laneway.live.frame"  # the cache's key for the newest frame, kept 5 s by the gateway
@@ -41,6 +42,13 @@ def live_on(number: int) -> Live:
     if frame is None:
         return Live(0, 0)
     return Live(1, int(frame["policy_version"] >= number))
+
+
+def groups() -> list[GroupView]:
+    """Who waits under which version, while a canary runs."""
+    frame = _frame()
+    pools = frame["pools"] if frame else []
+    return [GroupView(**group) for pool in pools for group in pool.get("groups", ())]
 
 
 def tiers_that_keys_name() -> set[str]:

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from dashboard.accounts.confirming import ask_again
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_draft, may_publish
-from dashboard.policies import diff, edit, managed, publish, timed, yaml_text
+from dashboard.policies import canary, diff, edit, managed, publish, timed, yaml_text
 from dashboard.policies import review as meaning
 from dashboard.policies.editing import frame, link
 from dashboard.policies.fields import Document
@@ -19,6 +19,7 @@ from dashboard.policies.merge import merge as merged
 from dashboard.policies.models import Draft, StaleDraft, document_of, in_force
 from dashboard.policies.reach import blast_radius, tiers_that_keys_name
 from dashboard.policies.request import person
+from gateway.core.canary import obstacles
 from gateway.core.policy import load
 from gateway.models import Tenant
 
@@ -48,8 +49,14 @@ def review(request: HttpRequest) -> HttpResponse:
         _publish(draft, form, request)
     except publish.InFile:  # this very moment
         return _page(request, _looked_at(draft) | {"form": form}, 409)
+    except publish.OnTrial as trial:
+        form.add_error(None, str(trial))
+        return _page(request, context, 409)
     except publish.BaseMoved:
         return _conflict(request, draft)
+    except ValueError as error:
+        form.add_error("how", str(error))
+        return _page(request, context, 422)
     except StaleDraft:
         return _page(request, {**context, "is_stale": True}, 409)
     return redirect("policies:overview")
@@ -59,10 +66,14 @@ def _publish(draft: Draft, form: PublishForm, request: HttpRequest) -> None:
     """In the way the form chose.
 
     Raises:
-        BaseMoved, StaleDraft
+        BaseMoved, StaleDraft, OnTrial
+        ValueError: a canary cannot carry it, or there is nobody to compare with.
     """
     said, author = form.cleaned_data, person(request)
-    if said["how"] == "at":
+    if said["how"] == "canary":
+        how = (int(said["percent"]), said["guards"], said["promotes"])
+        canary.start(draft, said["edit"], form.text, *how, author, request)
+    elif said["how"] == "at":
         at, zone = said["moment"], said["zone"]
         timed.schedule(draft, said["edit"], form.text, at, zone, author, request)
     else:
@@ -91,6 +102,7 @@ def _looked_at(draft: Draft) -> Document:
         "lines": yaml_text.line_diff(base, mine) if not problems else [],
         "reach": blast_radius(base, mine),
         "patch": _patch(base, mine) if not problems else "",
+        "obstacles": obstacles(load(base), load(mine)) if not problems else [],
     }
 
 

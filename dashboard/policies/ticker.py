@@ -5,13 +5,17 @@ rows are claimed by conditional updates, so that a thing is done once.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 
-from dashboard.policies import timed
+from dashboard.policies import canary, timed
+from dashboard.policies.publish import BaseMoved
 from gateway.core.snapshot import Frame
+
+CANARY_EVERY_S = 2.0
 
 
 class Ticker:
@@ -20,9 +24,17 @@ class Ticker:
         thread = ThreadPoolExecutor(1, thread_name_prefix="policies")
         self._in_thread = sync_to_async(self._look, thread_sensitive=False, executor=thread)
 
-    async def __call__(self, frame: Frame) -> None:
-        await self._in_thread(datetime.fromtimestamp(frame.at, UTC))
+        self._looked_at = 0.0
 
-    def _look(self, now: datetime) -> None:
+    async def __call__(self, frame: Frame) -> None:
+        await self._in_thread(frame)
+
+    def _look(self, frame: Frame) -> None:
         close_old_connections()
+        now = datetime.fromtimestamp(frame.at, UTC)
         timed.publish_due(now)
+        if frame.at - self._looked_at >= CANARY_EVERY_S:
+            self._looked_at = frame.at
+            groups = [group for pool in frame.pools for group in pool.groups]
+            with suppress(BaseMoved):  # another gateway, or a person, was faster
+                canary.look(now, groups)

@@ -8,6 +8,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from dashboard.audit.log import record
+from dashboard.delivery import Message, post
+from dashboard.delivery.models import Channel
 from dashboard.policies import publish
 from dashboard.policies.models import Draft, Scheduled
 from gateway.core.policy import dump, load
@@ -72,6 +74,13 @@ def _publish(row: Scheduled, now: datetime) -> None:
             publish.give_back(author, row.document, row.base)
             told = {"base": row.base, "newest": moved.newest}
             record("schedule", "policy.not_published", _name(row), after=told, reason=str(moved))
+            title = f"A scheduled policy was not published: v{moved.newest} came first"
+            lines = (
+                f"{author}'s draft on v{row.base}: {row.message}",
+                "Its edits are a draft again.",
+            )
+            message = Message("firing", "warn", title, lines, at=now)
+            post(message, Channel.objects.enabled(), f"schedule-{row.pk}")
         return
     if not _ended(row, Scheduled.State.PUBLISHED, now, row.base + 1):
         return

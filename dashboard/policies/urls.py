@@ -1,6 +1,6 @@
 from django.urls import path
 
-from dashboard.policies import editing, reviewing, views
+from dashboard.policies import editing, reviewing, trying, views
 
 app_name = "policies"
 urlpatterns = [
@@ -8,6 +8,9 @@ urlpatterns = [
     path("status/", views.status, name="status"),
     path("take-over/", views.take_over, name="take-over"),
     path("undo/", views.undo, name="undo"),
+    path("canary/", trying.card, name="canary"),
+    path("canary/<int:version>/promote/", trying.promote, name="promote"),
+    path("canary/<int:version>/back/", trying.take_back, name="take-back"),
     path("at/", views.at, name="at"),
     path("scheduled/<int:pk>/cancel/", views.cancel, name="cancel"),
     path("compare/", views.compare, name="compare"),
