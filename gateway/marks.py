@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain
 
+from msgspec import convert
+
+from gateway.core.selection import Selection
 from gateway.core.snapshot import MarkView
 from gateway.models import Override, PolicyVersion
 
@@ -67,20 +70,19 @@ def told(row: Override) -> str:
     if row.lasts:
         return f"{DONE[row.verb]} {row.tier}"
     by = f" by {row.by:+}" if row.by else ""
-    return f"{DONE[row.verb]} {wanted(row)}{by}"
+    return f"{DONE[row.verb]} {wanted(convert(row.selection, Selection))}{by}"
 
 
-def wanted(row: Override) -> str:
+def wanted(chosen: Selection) -> str:
     """Whom a selection means, in words."""
-    said = row.selection
-    if ids := said.get("ids"):
-        return f"{len(ids)} request{'s' if len(ids) != 1 else ''}"
-    names = {
-        "tier": "tier",
-        "tenant": "tenant",
-        "task_type": "task",
-        "key": "key",
-        "model": "model",
+    if chosen.ids:
+        return f"{len(chosen.ids)} request{'s' if len(chosen.ids) != 1 else ''}"
+    named = {
+        "tier": chosen.tier,
+        "tenant": chosen.tenant,
+        "task": chosen.task_type,
+        "key": chosen.key,
+        "model": chosen.model,
     }
-    parts = [f"{word} {' or '.join(said[name])}" for name, word in names.items() if said.get(name)]
+    parts = [f"{word} {' or '.join(values)}" for word, values in named.items() if values]
     return "all that wait" + (f" ({', '.join(parts)})" if parts else "")

@@ -22,7 +22,7 @@ from dashboard.alerts.models import Incident, Rule, Silence
 from dashboard.delivery.models import Channel, Delivery
 from gateway.core.policy import default_policy
 from gateway.core.snapshot import encode
-from gateway.models import APIKey, PolicyVersion
+from gateway.models import APIKey, Override, PolicyVersion
 from tests.support.frames import Traffic
 from tests.support.people import member, person
 
@@ -78,6 +78,14 @@ OPEN_TO: dict[str, set[str]] = {
     "live:history": WATCHERS,
     "live:line": WATCHERS,
     "live:why": WATCHERS,
+    "live:actions": WATCHERS,
+    "live:running": WATCHERS,
+    "live:order": WATCHERS,
+    "live:act": DRAFTERS,
+    "live:act move": {"admin"},
+    "live:end": DRAFTERS,
+    "live:extend": DRAFTERS,
+    "live:undo": DRAFTERS,
     "live-api": WATCHERS,
     "doctor": WATCHERS,
     "accounts:login": ALL,
@@ -183,6 +191,12 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "delivery:switch": {"pk": "1"},
     "delivery:delete": {"pk": "1"},
     "delivery:retry": {"pk": "1"},
+    "live:act": {"verb": "pause"},
+    "live:act move": {"verb": "move"},
+    "live:order": {"pk": "1"},
+    "live:end": {"pk": "1"},
+    "live:extend": {"pk": "1"},
+    "live:undo": {"pk": "1"},
     "policies:version": {"number": "1"},
     "policies:back": {"number": "1"},
     "api:roll_back": {"number": "1"},
@@ -198,7 +212,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "tenant:key-change revoke": {"action": "revoke"},
 }
 # What an address asks for behind its question mark.
-QUERIES = {"policies:compare": "?a=1&b=1"}
+QUERIES = {"live:act": "?tier=batch&tenant=acme", "policies:compare": "?a=1&b=1"}
 POSTED = {
     "alerts:line",
     "alerts:ack",
@@ -212,6 +226,9 @@ POSTED = {
     "delivery:retry",
     "accounts:sessions-end",
     "accounts:provider",
+    "live:end",
+    "live:extend",
+    "live:undo",
     "policies:back",
     "policies:discard",
     "policies:merge",
@@ -284,6 +301,24 @@ def frame():
     cache.set("laneway.live.frame", encode(Traffic().frame(1.0)).decode(), 60)
     yield
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def order(db):
+    now = timezone.now()
+    Override.objects.create(
+        pk=1,
+        verb="pause",
+        pool="default",
+        tier="batch",
+        scope="tier:default/batch",
+        owner="otto",
+        begun_at=now,
+        ends_at=now + timedelta(minutes=15),
+        changed_at=now,
+        changed_by="otto",
+        key="1",
+    )
 
 
 @pytest.fixture(autouse=True)
