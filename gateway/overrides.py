@@ -118,7 +118,7 @@ class Overrides:
     def _meant(self, pool: Pool, row: OverrideRow, now: float) -> list[str]:
         if row.undoes is not None:
             return self._boosted.pop(row.undoes, [])
-        ordered_ms = pool.queue.now_ms() - round((now - row.begun_at) * 1000)
+        ordered_ms = pool.queue.now_ms() - int((now - row.begun_at) * 1000)
         return select(pool.queue.scheduler, row.selection, ordered_ms)
 
     # The answers
