@@ -22,14 +22,15 @@ class Said(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Refusal(BaseModel):
-    class Why(BaseModel):
-        message: str
-        type: str
-        param: str | None = Field(description="The field, header or parameter it is about.")
-        code: str
+class Fault(BaseModel):
+    message: str
+    type: str
+    param: str | None = Field(description="The field, header or parameter it is about.")
+    code: str
 
-    error: Why
+
+class Refusal(BaseModel):
+    error: Fault
 
 
 class NewTenant(Said):
