@@ -22,6 +22,7 @@ from gateway.backends import Fleet
 from gateway.core import wire
 from gateway.exchange import Receive, Reply, Request, Scope, Send
 from gateway.metrics import Metrics
+from gateway.presence import Presence
 from gateway.proxy import Proxy
 from gateway.publisher import Listener, Publisher
 from gateway.records import Recorder
@@ -80,7 +81,8 @@ class DataPlane:
         self.metrics = Metrics(self.fleet)
         self.proxy = Proxy(self.directory, self.fleet, self.upstream, self.metrics, self.recorder)
         self.publisher = Publisher(self.directory, self.fleet, self.recorder, self.proxy.register)
-        self.publisher.listeners += self._listeners
+        self.presence = Presence(self.directory)
+        self.publisher.listeners += [self.presence.tell, *self._listeners]
         await self.upstream.start()
         self.recorder.start()
         await self.publisher.take_over()
@@ -100,6 +102,7 @@ class DataPlane:
         await self.fleet.close()
         await self.upstream.close()
         await self.recorder.close()
+        await self.presence.close()
         self.directory.close()
         self.running = False
         self._starting = None

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from dashboard.delivery.models import Delivery, hand_out
 from dashboard.delivery.sending import NotSent, send
+from gateway.models import GatewayState
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,11 @@ def prune_deliveries() -> None:
 
 @shared_task
 def heartbeat() -> None:
-    """Say that this machine lives to whoever watches it from outside: who is dead cannot report it."""
+    """Say that Laneway runs to whoever watches from outside: what is dead cannot report itself."""
     if not settings.LANEWAY_HEARTBEAT_URL:
+        return
+    if not GatewayState.objects.alive(timezone.now()).exists():
+        logger.warning("no heartbeat: no gateway runs")
         return
     try:
         httpx.get(settings.LANEWAY_HEARTBEAT_URL, timeout=10).raise_for_status()

@@ -1,4 +1,4 @@
-"""Whom a change reaches, and how far a version has got: rows and the newest frame, counted."""
+"""Whom a change reaches: rows and the newest frame, counted."""
 
 import json
 from typing import NamedTuple
@@ -20,11 +20,6 @@ class Reach(NamedTuple):
     at_most: bool  # of ``waiting``: a frame tells no tenants' shares
 
 
-class Live(NamedTuple):
-    gateways: int
-    on_it: int
-
-
 def blast_radius(before: Document, after: Document) -> Reach:
     feels = touched(before, after)
     tenants = Tenant.objects.filter(status=Tenant.Status.ACTIVE)
@@ -34,14 +29,6 @@ def blast_radius(before: Document, after: Document) -> Reach:
     keys = keys.exclude(kind=APIKey.Kind.ADMIN)
     waiting = _waiting(feels.tiers)
     return Reach(tenants.count(), keys.count(), waiting, feels.tenants is not None)
-
-
-def live_on(number: int) -> Live:
-    """How many gateways there are, and how many decide by version ``number`` or a later one."""
-    frame = _frame()
-    if frame is None:
-        return Live(0, 0)
-    return Live(1, int(frame["policy_version"] >= number))
 
 
 def groups() -> list[GroupView]:

@@ -19,10 +19,9 @@ from dashboard.policies.fields import Document
 from dashboard.policies.fields import document as as_document
 from dashboard.policies.forms import MomentForm, ReasonForm, TakeOverForm
 from dashboard.policies.models import Draft, Scheduled, document_of, in_force
-from dashboard.policies.reach import live_on
 from dashboard.policies.request import person
 from gateway.core.policy import default_policy
-from gateway.models import PolicyVersion
+from gateway.models import GatewayState, PolicyVersion
 
 SHOWN = 50  # versions; older ones by number or by moment
 STOP_POLLING = 286  # htmx
@@ -74,12 +73,12 @@ def _standing(request: HttpRequest) -> Document:
     newest = (
         PolicyVersion.objects.select_related("author").defer("document").order_by("-number").first()
     )
-    live = live_on(newest.number) if newest else live_on(0)
     now = timezone.now()
+    live = GatewayState.objects.all().of_policy(newest.number if newest else 0, now)
     return {
         "newest": newest,
         "live": live,
-        "everywhere": live.gateways > 0 and live.on_it == live.gateways,
+        "everywhere": live.everywhere,
         "undoable": may_publish(request.user) and publish.undoable(newest, person(request), now),
     }
 

@@ -6,6 +6,7 @@ app_name = "tenants"
 urlpatterns = [
     path("", views.page, name="page"),
     path("new/", views.new, name="new"),
+    path("in-force/", views.in_force, name="in-force"),
     path("usage/", usage_views.of_all, name="usage"),
     path("usage.csv", usage_views.of_all_csv, name="usage-csv"),
 ]

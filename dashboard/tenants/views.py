@@ -20,7 +20,7 @@ from dashboard.tenants import changes
 from dashboard.tenants.forms import MemberForm, ReasonForm, TenantForm
 from dashboard.tenants.states import KeyState, state_of
 from gateway.core.policy import KeyRules, Policy, TenantRules, Tier, default_policy
-from gateway.models import APIKey, PolicyVersion, Tenant, UsageRecord
+from gateway.models import APIKey, GatewayState, PolicyVersion, Revision, Tenant, UsageRecord
 
 PER_PAGE = 50
 DAY = timedelta(hours=24)
@@ -101,7 +101,22 @@ def tenant_context(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
         "may_issue": may.may_issue_keys(person, tenant),
         "may_revoke": may.may_revoke(person, tenant),
         "may_audit": may.may_read_audit_of(person, tenant),
+        **_in_force(Revision.current()),
     }
+
+
+@open_to(may.may_see_tenants)
+@require_safe
+def in_force(request: HttpRequest) -> HttpResponse:
+    """On how many gateways a change holds; a page that shows it asks each second until on all."""
+    said = request.GET.get("revision", "")
+    number = int(said) if said.isascii() and said.isdecimal() and len(said) < 18 else 0
+    return render(request, "tenants/_in_force.html", _in_force(number))
+
+
+def _in_force(revision: int) -> dict[str, Any]:
+    reached = GatewayState.objects.all().of_revision(revision, timezone.now())
+    return {"revision": revision, "in_force": reached}
 
 
 @open_in_tenant(may.may_suspend)

@@ -10,16 +10,20 @@ from gateway.models.buckets import KEPT_S, QueueBucket
 from gateway.models.history import Grouping, QueueSample, UsageRecord, Used, UsedInADay
 from gateway.models.overrides import Override, OverrideRow
 from gateway.models.policies import Immutable, PolicyVersion, Rollout
+from gateway.models.running import TOLD_EVERY_S, GatewayState, InForce
 from gateway.models.tenants import AlreadyRotated, APIKey, Tenant
 
 __all__ = [
     "KEPT_S",
+    "TOLD_EVERY_S",
     "APIKey",
     "AlreadyRotated",
     "Backend",
     "BackendRow",
+    "GatewayState",
     "Grouping",
     "Immutable",
+    "InForce",
     "Override",
     "OverrideRow",
     "PolicyVersion",

@@ -161,6 +161,7 @@ OPEN_TO: dict[str, set[str]] = {
     "policies:merge": DRAFTERS,
     "policies:discard": DRAFTERS,
     "tenants:page": WHOLE | MEMBERS,
+    "tenants:in-force": WHOLE | MEMBERS,
     "tenants:new": {"admin"},
     "tenants:usage": WHOLE,
     "tenants:usage-csv": WHOLE,

@@ -1,15 +1,13 @@
 """What is in force, what was, how far it is live, and the way back."""
 
-import json
-
 import pytest
-from django.core.cache import cache
+from django.utils import timezone
 from msgspec.structs import replace
 
 from dashboard.audit.models import AuditEvent
 from dashboard.policies.models import Draft
 from gateway.core.policy import default_policy
-from gateway.models import PolicyVersion
+from gateway.models import GatewayState, PolicyVersion
 
 pytestmark = pytest.mark.django_db
 PAGES = ["/policy/", "/policy/status/", "/policy/versions/1/", "/policy/compare/?a=1&b=2"]
@@ -44,10 +42,14 @@ def test_the_page_takes_a_fixed_number_of_queries(as_ada, django_assert_num_quer
         as_ada.get("/policy/")
 
 
-def test_a_version_is_live_when_the_gateway_s_frame_names_it(as_ada):
+def test_a_version_is_live_on_the_gateways_that_say_so(as_ada):
     assert "no gateway answers" in as_ada.get("/policy/status/").content.decode()
-    for version, said in ((1, "live on 0/1 gateway"), (2, "live on 1/1 gateway")):
-        cache.set("laneway.live.frame", json.dumps({"policy_version": version, "pools": []}))
+    for name in ("one", "two"):
+        GatewayState.objects.create(
+            name=name, pid=1, revision=1, policy_version=2, seen_at=timezone.now()
+        )
+    for version, said in ((1, "live on 1/2 gateways"), (2, "live on 2/2 gateways")):
+        GatewayState.objects.filter(name="two").update(policy_version=version)
         answer = as_ada.get("/policy/status/", headers={"HX-Request": "true"})
         assert said in answer.content.decode()
         assert answer.status_code == (286 if version == 2 else 200)
