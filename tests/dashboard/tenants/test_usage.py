@@ -82,7 +82,7 @@ def test_a_tenant_s_people_see_their_own_usage_alone(client, acme, traffic):
 
 
 def test_the_number_of_queries_is_fixed(ada, traffic, django_assert_num_queries):
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         ada.get("/tenant/acme/usage/")
 
 
