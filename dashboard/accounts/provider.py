@@ -3,7 +3,6 @@
 Its roles are in force anew at each sign-in.  Whom it gives none does not come in.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from allauth.account.utils import get_next_redirect_url
@@ -14,7 +13,7 @@ from allauth.socialaccount.providers.base.constants import AuthProcess
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.openid_connect import views as openid
 from django.conf import settings
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -22,8 +21,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 from requests import RequestException
 
+from dashboard.accounts.changes import set_roles
 from dashboard.accounts.gate import open_to_all
-from dashboard.accounts.roles import ROLES
 from dashboard.audit.log import record
 
 ID = settings.LANEWAY_OIDC.get("id", "none")
@@ -75,7 +74,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         roles = roles_in(sociallogin.account.extra_data)
         if sociallogin.is_existing:
-            give_roles(request, sociallogin.user, roles)
+            set_roles(request, sociallogin.user, roles, by=_who())
         if not roles:
             context = {"provider": settings.LANEWAY_OIDC["host"]}
             raise ImmediateHttpResponse(
@@ -96,7 +95,7 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         person: User = super().save_user(request, sociallogin, form)
         name = f"person:{person.get_username()}"
         record(_who(), "person.created", name, after={"mail": person.email}, request=request)
-        give_roles(request, person, roles_in(sociallogin.account.extra_data))
+        set_roles(request, person, roles_in(sociallogin.account.extra_data), by=_who())
         return person
 
 
@@ -107,24 +106,6 @@ def roles_in(told: dict[str, Any]) -> set[str]:
         value = (told.get(part) or {}).get(settings.LANEWAY_OIDC["claim"], [])
         values += [value] if isinstance(value, str) else [v for v in value if isinstance(v, str)]
     return {role for value in values for role in settings.LANEWAY_OIDC["roles"].get(value, ())}
-
-
-@transaction.atomic
-def give_roles(request: HttpRequest, person: User, roles: Iterable[str]) -> None:
-    before = set(person.groups.filter(name__in=ROLES).values_list("name", flat=True))
-    after = set(roles)
-    if before == after:
-        return
-    person.groups.remove(*Group.objects.filter(name__in=before - after))
-    person.groups.add(*[Group.objects.get_or_create(name=role)[0] for role in after - before])
-    record(
-        _who(),
-        "person.roles_changed",
-        f"person:{person.get_username()}",
-        before={"roles": sorted(before)},
-        after={"roles": sorted(after)},
-        request=request,
-    )
 
 
 def _who() -> str:

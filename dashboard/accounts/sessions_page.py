@@ -47,12 +47,6 @@ def end(request: HttpRequest) -> HttpResponse:
     return redirect("accounts:sessions")
 
 
-def end_all(person: User) -> None:
-    """By somebody else: also those that a session row is not kept of end with the password."""
-    for session in UserSession.objects.filter(user=person):
-        session.end()
-
-
 def _person(request: HttpRequest) -> User:
     assert isinstance(request.user, User)
     return request.user
