@@ -153,7 +153,7 @@ def provider() -> dict[str, Any]:
         refuse(names[0], "https://, for what it says decides who is an admin")
     claim, roles = provider_roles(names[3]) if env(names[3]) else ("", {})
     return {
-        "issuer": issuer[0] if issuer else "",
+        "issuer": issuer[0].rstrip("/") if issuer else "",
         "host": at.hostname or "",
         "claim": claim,
         "roles": roles,

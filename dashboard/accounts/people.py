@@ -180,9 +180,7 @@ def link(request: HttpRequest, name: str) -> HttpResponse:
 
 def _shown_once(request: HttpRequest, person: User, link: str) -> HttpResponse:
     """The answer to the form itself: no redirect, for nothing keeps the link that one could lead to."""
-    answer = render(request, "people/link.html", {"person": person, "link": link})
-    answer["Referrer-Policy"] = "no-referrer"
-    return answer
+    return render(request, "people/link.html", {"person": person, "link": link})
 
 
 def _context(request: HttpRequest, person: User) -> dict[str, Any]:

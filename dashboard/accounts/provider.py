@@ -14,6 +14,7 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.openid_connect import views as openid
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -25,6 +26,7 @@ from dashboard.accounts.changes import set_roles
 from dashboard.accounts.gate import open_to_all
 from dashboard.audit.log import record
 
+PARTS = ("userinfo", "id_token")
 ID = settings.LANEWAY_OIDC.get("id", "none")
 
 
@@ -72,7 +74,10 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         return True  # ``pre_social_login`` let in only those who have a role
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        roles = roles_in(sociallogin.account.extra_data)
+        told = sociallogin.account.extra_data
+        if len({told[part].get("sub") for part in PARTS if told.get(part)}) > 1:
+            raise PermissionDenied("The userinfo is of another person than the ID token.")
+        roles = roles_in(told)
         if sociallogin.is_existing:
             set_roles(request, sociallogin.user, roles, by=_who())
         if not roles:
@@ -102,9 +107,10 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
 def roles_in(told: dict[str, Any]) -> set[str]:
     """What the claim makes of somebody.  It may stand in the userinfo or in the ID token."""
     values: list[str] = []
-    for part in ("userinfo", "id_token"):
-        value = (told.get(part) or {}).get(settings.LANEWAY_OIDC["claim"], [])
-        values += [value] if isinstance(value, str) else [v for v in value if isinstance(v, str)]
+    for part in PARTS:
+        value = (told.get(part) or {}).get(settings.LANEWAY_OIDC["claim"])
+        listed = value if isinstance(value, list) else [value]
+        values += [one for one in listed if isinstance(one, str)]
     return {role for value in values for role in settings.LANEWAY_OIDC["roles"].get(value, ())}
 
 

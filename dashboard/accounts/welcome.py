@@ -39,8 +39,4 @@ def welcome(request: HttpRequest, token: str) -> HttpResponse:
         answer: HttpResponse = perform_login(request, person, redirect_url="/")
         return answer
     status = 422 if form.is_bound else 200
-    answer = render(
-        request, "accounts/welcome.html", {"form": form, "person": person}, status=status
-    )
-    answer["Referrer-Policy"] = "no-referrer"
-    return answer
+    return render(request, "accounts/welcome.html", {"form": form, "person": person}, status=status)

@@ -161,9 +161,7 @@ def _shown_once(request: HttpRequest, key: APIKey, whole: str) -> HttpResponse:
         "is_live": key.kind == APIKey.Kind.LIVE,
         "newest": None,
     }
-    answer = render(request, "tenants/key_shown.html", context)
-    answer["Referrer-Policy"] = "no-referrer"
-    return answer
+    return render(request, "tenants/key_shown.html", context)
 
 
 def _key(tenant: Tenant, id8: str) -> APIKey:

@@ -81,6 +81,67 @@ def test_nonsense_stops_the_start_and_says_what_was_expected(read, name, value, 
     assert expected in sentence
 
 
+OIDC = {
+    "LANEWAY_OIDC_ISSUER": "https://sso.example.org/realms/all/",
+    "LANEWAY_OIDC_CLIENT_ID": "laneway",
+    "LANEWAY_OIDC_CLIENT_SECRET": "a secret between the two",
+    "LANEWAY_OIDC_ROLES": "groups:platform=admin,platform=security, a=b=on-call",
+}
+
+
+def test_the_company_s_sign_in_is_read_with_its_roles(read):
+    found = read(**OIDC)
+
+    assert found["LANEWAY_OIDC"]["issuer"] == "https://sso.example.org/realms/all"
+    assert found["LANEWAY_OIDC"]["host"] == "sso.example.org"
+    assert found["LANEWAY_OIDC"]["claim"] == "groups"
+    assert found["LANEWAY_OIDC"]["roles"] == {"platform": ["admin", "security"], "a=b": ["on-call"]}
+    app = found["SOCIALACCOUNT_PROVIDERS"]["openid_connect"]["APPS"][0]
+    assert (app["client_id"], app["settings"]["server_url"]) == (
+        "laneway",
+        "https://sso.example.org/realms/all",
+    )
+    other = read(**{**OIDC, "LANEWAY_OIDC_ISSUER": "https://elsewhere.example.org"})
+    assert other["LANEWAY_OIDC"]["id"] != found["LANEWAY_OIDC"]["id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LANEWAY_OIDC_CLIENT_SECRET", "", "is not set: expected a value"),
+        ("LANEWAY_OIDC_ROLES", "", "is not set: expected a value"),
+        ("LANEWAY_OIDC_ROLES", "platform=admin", "claim:value=role"),
+        ("LANEWAY_OIDC_ROLES", "groups:platform", "claim:value=role"),
+        ("LANEWAY_OIDC_ROLES", "groups:platform=root", "viewer, on-call, admin, security"),
+        ("LANEWAY_OIDC_ISSUER", "sso.example.org", "https:// or http://"),
+        ("LANEWAY_OIDC_ISSUER", "http://sso.example.org", "https://, for what it says"),
+        ("LANEWAY_REQUIRE_MFA", "maybe", "yes or no"),
+    ],
+)
+def test_half_a_sign_in_stops_the_start(read, name, value, said):
+    with pytest.raises(SystemExit) as refused:
+        read(**{**OIDC, name: value})
+
+    assert name in str(refused.value)
+    assert said in str(refused.value)
+    assert "a secret between" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"HOST": "0.0.0.0", "PORT": "9000"}, "http://127.0.0.1:9000"),
+        (
+            {"LANEWAY_HOST_NAMES": ".example.org,lane.example.org", "LANEWAY_HTTPS": "yes"},
+            "https://lane.example.org",
+        ),
+    ],
+)
+def test_printed_links_lead_to_where_people_reach_the_site(read, variables, address):
+    assert read(**variables)["LANEWAY_ADDRESS"] == address
+
+
 def test_all_mistakes_are_told_at_once(read):
     with pytest.raises(SystemExit) as refused:
         read(PORT="x", REDIS_URL="y", LANEWAY_HTTPS="z")
