@@ -14,6 +14,7 @@ from gateway.core.snapshot import MarkView
 from gateway.models import Override, PolicyVersion
 
 KEPT = 10
+MINUS = "\N{MINUS SIGN}"
 DONE = {
     "pause": "paused",
     "drain": "drained",
@@ -64,12 +65,12 @@ def _of(row: Override) -> Iterator[MarkView]:
 def told(row: Override) -> str:
     """The order as a statement: ``paused batch``, ``moved acme to critical``."""
     if row.undoes_id:
-        return f"took back {DONE[row.verb]} no. {row.undoes_id}"
+        return f"took back order no. {row.undoes_id}"
     if row.verb == Override.Verb.MOVE:
         return f"moved {row.tenant} to {row.tier}"
     if row.lasts:
         return f"{DONE[row.verb]} {row.tier}"
-    by = f" by {row.by:+}" if row.by else ""
+    by = f" by {row.by:+}".replace("-", MINUS) if row.by else ""
     return f"{DONE[row.verb]} {wanted(convert(row.selection, Selection))}{by}"
 
 

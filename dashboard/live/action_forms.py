@@ -57,7 +57,8 @@ class OrderForm(forms.Form):
             del self.fields["typed"]
             self.fields["reason"].required = False
         else:
-            self.fields["typed"].help_text = f"{effect.typed}, to show that it is meant."
+            self.fields["typed"].label = f"Type {effect.typed}"
+            self.fields["typed"].help_text = "It shows that this is meant."
         if verb in ("drain", "evict"):
             self.fields["reason"].help_text = "Callers read it."
 

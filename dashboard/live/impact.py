@@ -111,13 +111,18 @@ def _until_full(tier: TierView) -> str:
         return "full: whoever arrives is refused with 429"
     if tier.in_per_s < SLOW_PER_S:
         return f"room for {count(room)}"
-    return f"full in {span(room / tier.in_per_s)}"
+    return f"full in about {_round(room / tier.in_per_s)}"
 
 
 def _until_empty(tier: TierView) -> str:
     if not tier.waiting or tier.out_per_s < SLOW_PER_S:
         return ""
-    return f", in about {span(tier.waiting / tier.out_per_s)} at {tier.out_per_s:.1f}/s"
+    return f", in about {_round(tier.waiting / tier.out_per_s)} at {tier.out_per_s:.1f}/s"
+
+
+def _round(wait_s: float) -> str:
+    """Whole minutes, from two on: more digits would promise too much."""
+    return span(round(wait_s / 60) * 60 if 120 <= wait_s < 36_000 else wait_s)
 
 
 def _how_many(touched: int, exactly: bool) -> str:

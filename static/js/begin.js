@@ -54,7 +54,7 @@ function patchRows() {
 
 function tellChosen() {
   const filtered = Object.values(seen.filter).some((values) => values.length);
-  const whom = chosen.size ? `${chosen.size} chosen` : filtered ? "all that match" : "all";
+  const whom = chosen.size ? `${chosen.size} chosen…` : filtered ? "all that match…" : "all…";
   for (const text of acts.querySelectorAll("[data-act-whom]")) setText(text, whom);
 }
 

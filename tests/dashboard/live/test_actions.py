@@ -93,7 +93,7 @@ def test_a_pause_says_what_it_would_do_before_anybody_confirms(otto, frame):
     said = otto.get(address("pause", **TIER)).content.decode()
 
     tier = frame.pools[0].tiers[3]
-    assert f"{tier.waiting} wait, {tier.in_per_s:.1f}/s arrive, full in" in said
+    assert f"{tier.waiting} wait, {tier.in_per_s:.1f}/s arrive, full in about" in said
     assert "The oldest has waited" in said
     assert not Override.objects.exists()
 
