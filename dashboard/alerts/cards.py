@@ -135,7 +135,7 @@ def _row(
         row,
         wording.subject(row, rule),
         shown,
-        f"{wording.over(rule.judged)} {wording.level(rule.judged, row.threshold)}",
+        wording.limit(rule.judged, row.threshold),
         path([point.value for point in points]),
         _pending(row, rule, tier.target_wait_s if tier else None, now),
         hiding(silences, row),
@@ -151,8 +151,8 @@ def _pending(row: AlertState, rule: Rule, target_s: float | None, now: datetime)
     if row.severity != "warn" or level.phase != "pending" or judged is None:
         return ""
     held = seconds(now.timestamp() - level.since)
-    limit = wording.level(rule.judged, judged.threshold)
-    return f"crit ({wording.over(rule.judged)} {limit}) pending {held} of {span(judged.for_s)}"
+    limit = wording.limit(rule.judged, judged.threshold)
+    return f"crit ({limit}) pending {held} of {span(judged.for_s)}"
 
 
 def _told(incident: Incident) -> str:

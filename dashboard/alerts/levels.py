@@ -23,6 +23,20 @@ class Said(NamedTuple):
     of_target: bool = False
 
 
+class Line(NamedTuple):
+    """A threshold as a chart draws it and a cell is tinted by it: the rule's own, nothing else.
+
+    ``value`` is in what the chart shows: seconds, or requests for a share of a queue's limit.
+    """
+
+    metric: str
+    tier: str
+    pool: str  # "" is each
+    severity: str
+    value: float
+    rule: int  # its id
+
+
 def parsed(text: str, metric: Metric) -> Said:
     """
     Raises:

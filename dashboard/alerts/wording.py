@@ -43,6 +43,11 @@ def threshold(rule: Rule, severity: str) -> str:
     return f"{number:g} {TIMES} target wait" if rule.of_target else level(rule.judged, number)
 
 
+def limit(metric: Metric, number: float | None) -> str:
+    """``over 1 min``; ``any`` for a threshold of 0."""
+    return "any" if number == 0 else f"{over(metric)} {level(metric, number)}"
+
+
 def over(metric: Metric) -> str:
     return "under" if metric.below else "over"
 
@@ -84,7 +89,7 @@ def now_and_limit(rule: Rule, row: AlertState) -> str:
         return row.note
     metric = rule.judged
     shown = value(metric, row.value, row.at_least)
-    return f"{shown}, {over(metric)} {level(metric, row.threshold)}"
+    return f"{shown}, {limit(metric, row.threshold)}"
 
 
 def change(rule: Rule, row: AlertState, before: str) -> str:

@@ -5,35 +5,34 @@ browser fills in what its theme says.  ``roles`` maps plotly's attribute paths t
 the form that ``Plotly.relayout`` and ``Plotly.restyle`` take.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from plotly.graph_objects import Layout, Scatter
 
+from dashboard.alerts.levels import Line
 from dashboard.live.templatetags.units import count, span
 from gateway.core.policy import Policy, Tier
 
 # Line styles by rank, so that no line is told from another by its colour alone.
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 CLEAR = "rgba(0,0,0,0)"
+LEVEL_DASHES = {"warn": "dot", "crit": "dash"}
 
 
 class Figure(TypedDict):
     data: list[dict[str, Any]]
+    levels: list[dict[str, Any]]  # whose line each of the first shapes is
     layout: dict[str, Any]
     trace_roles: list[dict[str, str]]
     roles: dict[str, str]
 
 
-def figures(policy: Policy) -> dict[str, Figure]:
-    """Both charts; their threshold lines are the policy's own limits and target waits."""
+def figures(policy: Policy, lines: Sequence[Line] = ()) -> dict[str, Figure]:
+    """Both charts; the lines across them are the thresholds of alert rules."""
     return {
-        "queue": _figure(
-            policy, lambda tier: tier.max_waiting, lambda limit: f"full {count(limit)}"
-        ),
-        "wait": _figure(
-            policy, lambda tier: tier.target_wait_s, lambda wait: f"target {span(wait)}"
-        ),
+        "queue": _figure(policy, [line for line in lines if line.metric == "queue"]),
+        "wait": _figure(policy, [line for line in lines if line.metric == "wait_p95"]),
     }
 
 
@@ -42,9 +41,7 @@ def tier_role(rank: int) -> str:
     return f"tier-{rank % len(DASHES)}"
 
 
-def _figure(
-    policy: Policy, threshold: Callable[[Tier], float], words: Callable[[float], str]
-) -> Figure:
+def _figure(policy: Policy, lines: Sequence[Line]) -> Figure:
     tiers = policy.by_urgency
     roles = {
         "font.color": "muted",
@@ -57,12 +54,13 @@ def _figure(
         "hoverlabel.bordercolor": "grid",
         "hoverlabel.font.color": "text",
     }
-    for rank in range(len(tiers)):
-        roles[f"shapes[{rank}].line.color"] = "threshold"
-        roles[f"shapes[{rank}].label.font.color"] = "muted"
+    for place in range(len(lines)):
+        roles[f"shapes[{place}].line.color"] = "threshold"
+        roles[f"shapes[{place}].label.font.color"] = "muted"
     return {
         "data": [_trace(tier, rank) for rank, tier in enumerate(tiers)],
-        "layout": _layout([_line(tier, threshold(tier), words) for tier in tiers]),
+        "levels": [line._asdict() for line in lines],
+        "layout": _layout([_line(line) for line in lines]),
         "trace_roles": [{"line.color": tier_role(rank)} for rank in range(len(tiers))],
         "roles": roles,
     }
@@ -82,22 +80,23 @@ def _trace(tier: Tier, rank: int) -> dict[str, Any]:
     return trace
 
 
-def _line(tier: Tier, value: float, words: Callable[[float], str]) -> dict[str, Any]:
-    """A threshold across the whole chart: dotted, with the value as text at its left end."""
+def _line(line: Line) -> dict[str, Any]:
+    """A threshold across the whole chart: dotted for warn, dashed for crit, with its value."""
+    said = count(line.value) if line.metric == "queue" else span(line.value)
     return {
-        "name": tier.name,
+        "name": line.tier,
         "type": "line",
         "layer": "between",  # over the grid, under the lines
         "xref": "paper",
         "x0": 0,
         "x1": 1,
         "yref": "y",
-        "y0": value,
-        "y1": value,
-        "line": {"dash": "dot", "width": 1},
+        "y0": line.value,
+        "y1": line.value,
+        "line": {"dash": LEVEL_DASHES[line.severity], "width": 1},
         "label": {
-            "text": f"{tier.name} {words(value)}",
-            "textposition": "start",
+            "text": f"{line.tier} {line.severity} {said}",
+            "textposition": "start" if line.severity == "warn" else "end",
             "yanchor": "bottom",
             "padding": 1,
             "font": {"size": 10},

@@ -13,6 +13,8 @@ from django.views.decorators.http import require_safe
 from dashboard.accounts.gate import open_to, open_to_all
 from dashboard.accounts.keys import admin_key
 from dashboard.accounts.permissions import may_watch
+from dashboard.alerts import thresholds
+from dashboard.alerts.levels import Line
 from dashboard.live import charts
 from dashboard.live.release import release
 from gateway.core.policy import default_policy
@@ -31,7 +33,7 @@ def page(request: HttpRequest) -> HttpResponse:
     context = {
         "tiers": policy.by_urgency,
         "version": version,
-        "figures": _figures(version.number if version else 0),
+        "figures": _figures(version.number if version else 0, thresholds.lines(policy)),
         "address": request.build_absolute_uri("/v1"),
         "ranges": RANGES,
         "why_address": reverse("live:why", args=["-"]).removesuffix("-/"),
@@ -43,21 +45,24 @@ def page(request: HttpRequest) -> HttpResponse:
 @open_to(may_watch)
 @require_safe
 def figures(request: HttpRequest) -> HttpResponse:
-    """The charts of the newest policy: an open page asks when a frame names another version."""
+    """The charts of the newest policy and rules: an open page asks when a frame names another
+    version, and now and then."""
     version = PolicyVersion.objects.newest()
-    return JsonResponse(_figures(version.number if version else 0))
+    policy = version.as_policy() if version else default_policy()
+    return JsonResponse(_figures(version.number if version else 0, thresholds.lines(policy)))
 
 
 @lru_cache(maxsize=8)
-def _figures(number: int) -> dict[str, Any]:
-    """A published version never changes, so neither do its charts."""
+def _figures(number: int, lines: tuple[Line, ...]) -> dict[str, Any]:
+    """A published version never changes, so its charts change with the rules' thresholds alone."""
     version = PolicyVersion.objects.filter(number=number).first()
     policy = version.as_policy() if version else default_policy()
     return {
         "policy_version": number,
         "policy_by": version.author.get_username() if version and version.author else "",
         "policy_at": version.published_at.timestamp() if version else None,
-        "charts": charts.figures(policy),
+        "levels": [line._asdict() for line in lines],
+        "charts": charts.figures(policy, lines),
     }
 
 

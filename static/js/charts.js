@@ -167,11 +167,12 @@ export function coloured(layout, roles, palette) {
 
 /** The whole figure for this moment. `view.top` carries the y axis from one call to the next. */
 export function figureNow(figure, history, view) {
-  const { kind, hidden, utc, log, palette, nowS, sinceS, zoom, thresholds, widthPx, heightPx, marks = [] } = view;
+  const { kind, hidden, utc, log, palette, nowS, sinceS, zoom, pool, widthPx, heightPx, marks = [] } = view;
   const data = traces(figure, history, view);
   const shown = data.filter((trace) => trace.visible);
   const highest = Math.max(0, ...shown.flatMap((trace) => trace.y.filter((v) => v != null)));
-  const limits = shown.map((trace) => thresholds[trace.name]).filter((v) => v != null);
+  const crossing = figure.levels.map((level) => !hidden.has(level.tier) && (!level.pool || level.pool === pool?.name));
+  const limits = figure.levels.filter((_, i) => crossing[i]).map(({ value }) => value);
   const { least, ticks } = KINDS[kind];
   const top = log
     ? { top: Math.max(least, highest, ...limits) * 1.9, calmSince: nowS }
@@ -182,7 +183,7 @@ export function figureNow(figure, history, view) {
   Object.assign(layout.yaxis, axis);
   layout.xaxis.range = zoom ?? [xOf(sinceS, utc), xOf(nowS, utc)];
   const innerPx = heightPx - layout.margin.t - layout.margin.b;
-  placeThresholds(layout.shapes, hidden, (value) => share(value) * innerPx);
+  placeThresholds(layout.shapes, crossing, (value) => share(value) * innerPx);
   if (widthPx < NARROW_PX) {
     layout.margin.r = 8;
   } else {
@@ -204,16 +205,21 @@ function marginFor(ends) {
   return 26 + Math.ceil(letters / 4) * 4 * 6.6;
 }
 
-/** A threshold's words stand above its line; below it, further right, where the next line is too close. */
-export function placeThresholds(shapes, hidden, px) {
-  const lines = shapes.filter((shape) => !hidden.has(shape.name)).sort((a, b) => a.y0 - b.y0);
-  for (const shape of shapes) shape.visible = !hidden.has(shape.name);
-  lines.forEach((shape, i) => {
-    const above = i + 1 < lines.length ? px(lines[i + 1].y0) - px(shape.y0) : Infinity;
-    if (above >= LINE_PX) return;
-    shape.label.yanchor = "top";
-    shape.label.textposition = "middle"; // the line below has its own words at the start
+/** A threshold's words stand above its line, warn's at its start and crit's at its end; below it, in the middle, where the next line is too close. */
+export function placeThresholds(shapes, visible, px) {
+  shapes.forEach((shape, i) => {
+    shape.visible = visible[i];
   });
+  const shown = shapes.filter((_, i) => visible[i]).sort((a, b) => a.y0 - b.y0);
+  for (const side of ["start", "end"]) {
+    const lines = shown.filter(({ label }) => label.textposition === side);
+    lines.forEach((shape, i) => {
+      const above = i + 1 < lines.length ? px(lines[i + 1].y0) - px(shape.y0) : Infinity;
+      if (above >= LINE_PX) return;
+      shape.label.yanchor = "top";
+      shape.label.textposition = "middle"; // the line below has its own words on this side
+    });
+  }
 }
 
 function endOf(trace, figure, share, { latest }) {

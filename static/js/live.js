@@ -6,6 +6,7 @@ import { explainIn } from "./explain.js";
 import { filteredLine, says } from "./filtered.js";
 import { column, empty, fromHist, merge, push } from "./history.js";
 import { listenToKeys } from "./keys.js";
+import { levelsOf } from "./levels.js";
 import { patchLine, rowsOf, usualSays } from "./line.js";
 import { DEAD_AFTER_MS, clockSkewS, isStale } from "./link.js";
 import { findPanels, press, reset, rezone, showPanels } from "./panels.js";
@@ -90,6 +91,11 @@ async function refreshFigures(version) {
   const answer = await fetch(root.dataset.figures);
   if (answer.ok && !answer.redirected) figures = await answer.json();
 }
+document.addEventListener("laneway:rules", async () => {
+  askedFor = null;
+  await refreshFigures(figures.policy_version);
+  show();
+});
 
 // What is shown
 
@@ -123,7 +129,8 @@ function showTiers(pool, agedS) {
     const { values } = column(historyOf(pool.name), name, "waiting", frameShown().at - SPARK_S);
     return sparkPath(values, Math.max(10, ...values));
   };
-  const options = { agedS, spark, head: rowsOf(pool), shows: (tier) => shows(view, tier) };
+  const levels = (tier, metric) => levelsOf(figures.levels, pool.name, tier, metric);
+  const options = { agedS, spark, head: rowsOf(pool), shows: (tier) => shows(view, tier), levels };
   patchRows(find("[data-tiers]"), find("[data-tier-template]"), windowed(pool), options);
   setText(find("[data-window]"), view.pct === "1m" ? "1 min" : "5 min");
 }

@@ -104,7 +104,6 @@ function paint(panel, now, palette) {
     sinceS: now.sinceS ?? beginsS(now.history, now.nowS),
     heightPx: plot.clientHeight,
     widthPx: plot.clientWidth,
-    thresholds: byTier((tier) => (waits ? tier.target_wait_s : tier.max_waiting)),
     latest: now.isPast ? null : byTier((tier) => (waits ? quantile(tier.wait.p95) : count(tier.waiting))),
   });
   panel.top = top;

@@ -1,17 +1,12 @@
 // One row a tier: what it says (pure), and putting that into the page without touching what is the same.
 
+import { tints } from "./levels.js";
 import { setText, setTitle } from "./patch.js";
 import { ABSENT, about, count, percent, priority, quantile, rate, seconds, times, tokens } from "./units.js";
 
 const GROWS = 1.05;
 const FEW = 5; // events in five minutes: fewer make no rate
 const LOSSES = { rejected: "rejected", expired: "expired", evicted: "evicted", cancelled: "hung up" };
-
-/** How far the oldest is past what the policy aims at: "", "warn" (target) or "crit" (3 × target, or max wait). */
-export function tint(oldestS, { target_wait_s: target, max_wait_s: most }) {
-  if (oldestS == null || oldestS <= target) return "";
-  return oldestS >= Math.min(3 * target, most) ? "crit" : "warn";
-}
 
 export function lost({ lost_per_min: l }) {
   return l.rejected + l.expired + l.evicted + l.cancelled;
@@ -78,8 +73,8 @@ function sentence(tier) {
   return null;
 }
 
-/** Everything a row shows, as text. `agedS` is how much time went by since the frame. */
-export function cells(tier, pool, agedS = 0) {
+/** Everything a row shows, as text. `agedS` is how much time went by since the frame, `tinted` what `tints` says. */
+export function cells(tier, pool, agedS = 0, tinted = {}) {
   const oldestS = tier.oldest_s == null ? null : tier.oldest_s + agedS;
   const [p50, p95, p99] = waits(tier);
   const { word, mark } = state(tier);
@@ -90,7 +85,7 @@ export function cells(tier, pool, agedS = 0) {
     waiting: count(tier.waiting),
     in_flight: count(tier.in_flight),
     share: pool.limit ? percent(tier.in_flight / pool.limit) : ABSENT,
-    oldest: (tint(oldestS, tier) ? "▲ " : "") + seconds(oldestS),
+    oldest: (tinted.oldest ? "▲ " : "") + seconds(oldestS),
     p50: p50.text,
     p95: p95.text,
     p99: p99.text,
@@ -123,7 +118,7 @@ export function sparkPath(values, most) {
 }
 
 /** Keeps one row a tier, in the frame's order; rows that stay keep their focus. */
-export function patchRows(body, template, pool, { agedS, spark, head, shows }) {
+export function patchRows(body, template, pool, { agedS, spark, head, shows, levels }) {
   const allTokens = pool.tiers.reduce((sum, tier) => sum + tier.tokens_per_s, 0);
   pool.tiers.forEach((tier, rank) => {
     let row = body.querySelector(`[data-tier="${CSS.escape(tier.name)}"]`);
@@ -134,18 +129,20 @@ export function patchRows(body, template, pool, { agedS, spark, head, shows }) {
     if (body.children[rank] !== row) body.insertBefore(row, body.children[rank] ?? null);
     row.hidden = !shows(tier.name);
     const tokenShare = allTokens ? tier.tokens_per_s / allTokens : 0;
-    patchRow(row, tier, pool, { agedS, rank, path: spark(tier.name), next: nextOf(tier, head), tokenShare });
+    patchRow(row, tier, pool, { agedS, rank, path: spark(tier.name), next: nextOf(tier, head), tokenShare, levels });
   });
   while (body.children.length > pool.tiers.length) body.lastElementChild.remove();
 }
 
-export function patchRow(row, tier, pool, { agedS, rank, path, next, tokenShare }) {
-  const says = cells(tier, pool, agedS);
+export function patchRow(row, tier, pool, { agedS, rank, path, next, tokenShare, levels }) {
+  const tinted = tints(tier, tier.oldest_s == null ? null : tier.oldest_s + agedS, levels);
+  const says = cells(tier, pool, agedS, tinted);
   for (const [name, text] of Object.entries(says)) setText(row.querySelector(`[data-cell="${name}"]`), text);
   row.dataset.rank = rank % 5;
   row.dataset.state = state(tier).word.replace(" ", "-");
   row.dataset.trend = says.trend === "▲" ? "growing" : "";
-  row.querySelector(".oldest").dataset.tint = tint(tier.oldest_s == null ? null : tier.oldest_s + agedS, tier);
+  row.querySelector(".oldest").dataset.tint = tinted.oldest;
+  for (const name of ["waiting", "p50", "p95", "p99"]) row.querySelector(`[data-cell="${name}"]`).dataset.tint = tinted[name];
   waits(tier).forEach(({ few }, i) => row.querySelector(".waits").children[i].classList.toggle("few", few));
   for (const name of ["aged", "overdue", "lost"]) {
     row.querySelector(`[data-cell="${name}"]`).classList.toggle("zero", says[name] === "0");

@@ -148,11 +148,12 @@ def test_numbers_and_points_move(visit):
     assert plot.evaluate("element => element.data[0].x.length") > 100  # the past came with the page
 
 
-def test_threshold_lines_are_the_targets_of_the_policy(visit):
+def test_threshold_lines_are_the_alert_rules(visit):
     page = live(visit())
 
     lines = drawn(page, "wait").evaluate(
-        "element => element.layout.shapes.filter((s) => s.name).map((s) => [s.name, s.y0])"
+        """element => element.layout.shapes.filter((s) => s.name && s.line.dash === "dot")
+        .map((s) => [s.name, s.y0])"""
     )
 
     assert dict(lines) == {

@@ -5,10 +5,11 @@ import * as charts from "../../../static/js/charts.js";
 import { empty, push } from "../../../static/js/history.js";
 
 const PALETTE = { text: "#111111", muted: "#222222", grid: "#333333", threshold: "#d55e00", "tier-0": "#0072b2", "tier-1": "#6b4201" };
-const line = (name, y0) => ({ name, y0, y1: y0, label: { text: `${name} target`, yanchor: "bottom" }, line: {} });
+const line = (name, y0) => ({ name, y0, y1: y0, label: { text: `${name} warn`, textposition: "start", yanchor: "bottom" }, line: {} });
 
 const figure = () => ({
   data: [{ name: "realtime", line: { dash: "solid" } }, { name: "standard", line: { dash: "dash" } }],
+  levels: [{ tier: "realtime", pool: "", value: 2 }, { tier: "standard", pool: "", value: 60 }],
   trace_roles: [{ "line.color": "tier-0" }, { "line.color": "tier-1" }],
   layout: { margin: { l: 50, r: 100, t: 8, b: 26 }, xaxis: {}, yaxis: {}, shapes: [line("realtime", 2), line("standard", 60)] },
   roles: { "font.color": "muted", "yaxis.gridcolor": "grid", "shapes[0].line.color": "threshold", "shapes[1].line.color": "threshold" },
@@ -16,7 +17,7 @@ const figure = () => ({
 
 const view = (more = {}) => ({
   kind: "wait", hidden: new Set(), utc: false, log: false, palette: PALETTE, nowS: 1000, sinceS: 100, zoom: null,
-  thresholds: { realtime: 2, standard: 60 }, widthPx: 700, heightPx: 264, top: null, ...more,
+  pool: { name: "default" }, widthPx: 700, heightPx: 264, top: null, ...more,
 });
 
 function history(values) {
@@ -69,6 +70,15 @@ test("a hidden tier takes its threshold and its name with it, and moves no colou
   assert.equal(data[1].line.color, "#6b4201");
 });
 
+test("a rule of another pool draws no line", () => {
+  const other = figure();
+  other.levels[1].pool = "other";
+
+  const { layout } = charts.figureNow(other, history([[998, 1, 30]]), view());
+
+  assert.deepEqual(layout.shapes.slice(0, 2).map((shape) => shape.visible), [true, false]);
+});
+
 test("the axis holds the threshold nearest to the data", () => {
   assert.equal(charts.reach(40, [100, 1000]), 100);
   assert.equal(charts.reach(490, [100, 300, 2000]), 490);
@@ -113,9 +123,9 @@ test("names at the lines' ends never touch and never leave the chart", () => {
 test("words of two thresholds that lie close do not cover one another", () => {
   const shapes = [line("batch", 180), line("background", 300)];
 
-  charts.placeThresholds(shapes, new Set(), (value) => value / 20);
+  charts.placeThresholds(shapes, [true, true], (value) => value / 20);
 
-  assert.deepEqual(shapes.map(({ label }) => [label.yanchor, label.textposition]), [["top", "middle"], ["bottom", undefined]]);
+  assert.deepEqual(shapes.map(({ label }) => [label.yanchor, label.textposition]), [["top", "middle"], ["bottom", "start"]]);
 });
 
 test("a mark is a line over the whole chart with its words above, and one outside is left out", () => {

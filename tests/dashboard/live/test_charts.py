@@ -7,13 +7,21 @@ import msgspec
 import pytest
 from plotly.graph_objects import Figure
 
+from dashboard.alerts.levels import Line
 from dashboard.live import charts
 from gateway.core.policy import default_policy
+
+LINES = (
+    Line("wait_p95", "standard", "", "warn", 60.0, 7),
+    Line("wait_p95", "standard", "", "crit", 120.0, 7),
+    Line("queue", "batch", "", "warn", 1400.0, 8),
+    Line("oldest", "realtime", "", "warn", 2.0, 9),
+)
 
 
 @pytest.fixture
 def figures():
-    return charts.figures(default_policy())
+    return charts.figures(default_policy(), LINES)
 
 
 @pytest.mark.parametrize("name", ["queue", "wait"])
@@ -23,17 +31,25 @@ def test_plotly_accepts_the_figure(figures, name):
     Figure(data=figure["data"], layout=figure["layout"])  # raises for what it does not know
 
 
-def test_the_lines_of_the_wait_chart_are_the_targets_of_the_policy(figures):
-    lines = {shape["name"]: shape["y0"] for shape in figures["wait"]["layout"]["shapes"]}
+def test_the_lines_of_the_wait_chart_are_the_rules(figures):
+    shapes = figures["wait"]["layout"]["shapes"]
 
-    assert lines == {tier.name: tier.target_wait_s for tier in default_policy().tiers}
-    assert figures["wait"]["layout"]["shapes"][2]["label"]["text"] == "standard target 1 min"
+    told = [(shape["label"]["text"], shape["y0"], shape["line"]["dash"]) for shape in shapes]
+    assert told == [
+        ("standard warn 1 min", 60, "dot"),
+        ("standard crit 2 min", 120, "dash"),
+    ]
+    assert [level["rule"] for level in figures["wait"]["levels"]] == [7, 7]
 
 
-def test_the_lines_of_the_queue_chart_are_where_a_tier_is_full(figures):
-    lines = {shape["name"]: shape["y0"] for shape in figures["queue"]["layout"]["shapes"]}
+def test_the_lines_of_the_queue_chart_are_in_requests(figures):
+    (shape,) = figures["queue"]["layout"]["shapes"]
 
-    assert lines == {tier.name: tier.max_waiting for tier in default_policy().tiers}
+    assert (shape["label"]["text"], shape["y0"]) == ("batch warn 1\u2009400", 1400)
+
+
+def test_without_a_rule_there_is_no_line():
+    assert charts.figures(default_policy())["wait"]["layout"].get("shapes", []) == []
 
 
 def test_tiers_come_most_urgent_first_whatever_the_document_says():
