@@ -26,6 +26,7 @@ app.conf.beat_schedule = {
         "task": "dashboard.delivery.tasks.prune_deliveries",
         "schedule": 3600.0,
     },
+    "remind-of-keys": {"task": "dashboard.tenants.tasks.remind_of_keys", "schedule": 60.0},
     "heartbeat": {"task": "dashboard.delivery.tasks.heartbeat", "schedule": 60.0},
     # A dead evaluator cannot report itself; a look that comes late is no use beside the next.
     "evaluator": {

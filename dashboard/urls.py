@@ -8,6 +8,7 @@ from dashboard.accounts.views import home
 from dashboard.api import site as api
 from dashboard.live import doctor
 from dashboard.live.views import live_api
+from dashboard.tenants import revoke
 
 # By its own form one would come in past the second factor.
 admin.site.has_permission = breakglass.may_enter  # type: ignore[method-assign]
@@ -24,6 +25,7 @@ urlpatterns = [
     path("policy/", include("dashboard.policies.urls")),
     path("alerts/channels/", include("dashboard.delivery.urls")),
     path("alerts/", include("dashboard.alerts.urls")),
+    path("revoke/", revoke.page, name="revoke"),
     path("audit/", include("dashboard.audit.urls")),
     path("api/v1/live", live_api, name="live-api"),
     path("api/v1/", api.urls),

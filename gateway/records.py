@@ -21,7 +21,7 @@ from django.db import models as orm
 from django.db.transaction import atomic
 
 from gateway.core.buckets import Bucket, Tallies
-from gateway.models import APIKey, QueueBucket, QueueSample, UsageRecord
+from gateway.models import APIKey, KeyNetwork, QueueBucket, QueueSample, UsageRecord, network_of
 
 if TYPE_CHECKING:
     from gateway.journey import Journey
@@ -32,6 +32,7 @@ FLUSH_S = 1.0
 FLUSH_ROWS = 500
 MOST_ROWS = 50_000  # about 50 MB; beyond it the oldest go and are counted
 TOUCH_S = 60.0  # a key's last use is written at most so often
+MOST_PEERS = 5_000  # between two times; a key that is used from everywhere is known well enough
 
 
 class Usage(NamedTuple):
@@ -89,6 +90,7 @@ class Recorder:
         self._rows: deque[Row] = deque(maxlen=MOST_ROWS)
         self._tallies = Tallies(writer=secrets.token_hex(8))
         self._used_at: dict[str, datetime] = {}  # by id8, since the last time it was written
+        self._peers: dict[tuple[str, str], float] = {}  # key and address → unix seconds
         self._touched_at = 0.0
         self._wake = threading.Event()
         self._closing = False
@@ -112,7 +114,11 @@ class Recorder:
     def record(self, journey: "Journey") -> None:
         """Note a finished request.  One without a proven key or a readable body used nothing."""
         if journey.caller is not None and journey.call is not None:
-            self.append(_usage(journey, self._now()))
+            now = self._now()
+            self.append(_usage(journey, now))
+            peer = (journey.caller.key_id8, journey.request.address)
+            if len(self._peers) < MOST_PEERS or peer in self._peers:
+                self._peers[peer] = now
         if journey.placement is not None and journey.dispatch is None:
             if journey.charged is None:  # refused before it could join
                 self.arrived(journey)
@@ -174,12 +180,16 @@ class Recorder:
                 _write(batch)
             except (DataError, IntegrityError):  # one bad row must not hold up the others for ever
                 self.lost += _write_each(batch)
-            self._note_use(batch)
         except Error as error:
             logger.warning("%d records wait for the database: %s", len(batch), error)
             room = MOST_ROWS - len(self._rows)
             self.lost += max(0, len(batch) - room)
             self._rows.extendleft(reversed(batch[-room:] if room else []))
+            return
+        try:
+            self._note_use(batch)
+        except Error as error:
+            logger.warning("when keys were last used is written later: %s", error)
 
     def _note_use(self, batch: Sequence[Row]) -> None:
         for row in batch:
@@ -187,8 +197,19 @@ class Recorder:
                 self._used_at[row.key_id8] = row.arrived_at
         if self._used_at and (self._closing or self._now() - self._touched_at >= TOUCH_S):
             APIKey.objects.all().touch(self._used_at)
+            KeyNetwork.objects.all().note(self._networks())
             self._used_at = {}
             self._touched_at = self._now()
+
+    def _networks(self) -> dict[tuple[str, str], datetime]:
+        """Where keys were used from since the last time, forgotten here as it is told."""
+        peers, self._peers = self._peers, {}
+        found: dict[tuple[str, str], datetime] = {}
+        for (id8, address), at in list(peers.items()):  # the event loop may add one just now
+            network = network_of(address)
+            if network:
+                found[id8, network] = datetime.fromtimestamp(at, UTC)
+        return found
 
 
 def _where(journey: "Journey") -> tuple[str, str]:

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from gateway import rollup
-from gateway.models import QueueSample, UsageRecord
+from gateway.models import KeyNetwork, QueueSample, UsageRecord
 
 SAMPLES_KEPT = timedelta(hours=1)
 USAGE_KEPT = timedelta(days=90)
@@ -30,3 +30,4 @@ def prune_history() -> None:
 @shared_task
 def prune_usage() -> None:
     UsageRecord.objects.older_than(timezone.now() - USAGE_KEPT).delete()
+    KeyNetwork.objects.all().older_than(timezone.now() - USAGE_KEPT).delete()

@@ -1,4 +1,4 @@
-"""Admin keys (``lw_admin_…``): machines that read what people see.  Never for models."""
+"""Keys as pages and the management API see them: proven by their digest, one query each."""
 
 import hmac
 from datetime import datetime
@@ -20,24 +20,33 @@ def admin_key(authorization: str, at: datetime, address: str = "") -> APIKey:
         GatewayError: 401 for what is no valid key, 403 for a key of another kind.
     """
     scheme, _, text = authorization.partition(" ")
+    row = proven(text.strip() if scheme.lower() == "bearer" else "")
+    _refuse_unless_in_use(row, at)
+    if not _from_its_networks(row, address):
+        raise forbidden("ip_not_allowed", f"The key {row.id8} may not be used from {address}.")
+    if row.kind != APIKey.Kind.ADMIN:
+        raise forbidden("key_not_admin", "This needs an admin key (lw_admin_…).")
+    return row
+
+
+def proven(text: str) -> APIKey:
+    """The key that ``text`` is the whole of, in whatever state it may be.
+
+    Raises:
+        GatewayError: 401, and nothing of why.
+    """
     try:
-        parts = keys.parse(text.strip()) if scheme.lower() == "bearer" else None
+        parts = keys.parse(text)
     except keys.Mistyped:
         raise invalid_api_key("The key is mistyped or cut off.") from None
     if parts is None:
         raise invalid_api_key()
-
     row = APIKey.objects.select_related("tenant").filter(id8=parts.id8).first()
     pepper = settings.LANEWAY_PEPPERS.get(row.pepper_id, b"") if row else b""
     # Compared even when no row was found, so that the time taken tells no id.
     known = bytes(row.digest) if row and pepper else _BLANK
     if not hmac.compare_digest(keys.digest(parts.whole, pepper), known) or row is None:
         raise invalid_api_key()
-    _refuse_unless_in_use(row, at)
-    if not _from_its_networks(row, address):
-        raise forbidden("ip_not_allowed", f"The key {row.id8} may not be used from {address}.")
-    if row.kind != APIKey.Kind.ADMIN:
-        raise forbidden("key_not_admin", "This needs an admin key (lw_admin_…).")
     return row
 
 

@@ -17,9 +17,12 @@ DISABLED = "The channel was disabled before this was sent."
 
 
 @transaction.atomic
-def add(request: HttpRequest, name: str, address: str, target: Target) -> tuple[Channel, str]:
+def add(
+    request: HttpRequest, name: str, address: str, target: Target, *, reminders: bool
+) -> tuple[Channel, str]:
     """The new channel and, for a webhook, the secret its signatures are made with: show it once."""
-    channel = Channel(name=name, created_by=request.user.get_username())
+    by = request.user.get_username()
+    channel = Channel(name=name, reminders=reminders, created_by=by)
     signing = _lead_to(channel, address, target)
     channel.save()
     _record(request, "channel.created", channel, after=_told_of(channel))
@@ -34,10 +37,12 @@ def edit(
     address: str,
     target: Target | None,
     *,
+    reminders: bool,
     new_signing: bool,
 ) -> str:
-    """Change the name, and the address where one was given.  A new signing secret is returned."""
-    before, channel.name, signing = _told_of(channel), name, ""
+    """Change it, the address where one was given.  A new signing secret is returned."""
+    before, signing = _told_of(channel), ""
+    channel.name, channel.reminders = name, reminders
     if target is not None:
         signing = _lead_to(channel, address, target)
     elif new_signing:
@@ -107,7 +112,12 @@ def _lead_to(channel: Channel, address: str, target: Target) -> str:
 
 
 def _told_of(channel: Channel) -> dict[str, Any]:
-    return {"name": channel.name, "kind": channel.kind, "where": channel.where}
+    return {
+        "name": channel.name,
+        "kind": channel.kind,
+        "where": channel.where,
+        "reminders": channel.reminders,
+    }
 
 
 def _record(request: HttpRequest, verb: str, channel: Channel, **details: Any) -> None:

@@ -20,6 +20,11 @@ class ChannelForm(forms.Form):
         ),
         help_text="Whoever knows it can write there: it is kept sealed and not shown again.",
     )
+    reminders = forms.BooleanField(
+        label="Tell it of keys too",
+        required=False,
+        help_text="Ends that come near, first use from a network, revocation by a finder.",
+    )
     new_signing = forms.BooleanField(
         label="Make a new signing secret",
         required=False,
@@ -33,7 +38,7 @@ class ChannelForm(forms.Form):
         if channel is None:
             del self.fields["new_signing"]
             return
-        self.initial["name"] = channel.name
+        self.initial.update(name=channel.name, reminders=channel.reminders)
         self.fields["address"].required = False
         self.fields["address"].help_text = "Empty: stays as it is. It is not shown."
         if channel.kind != Channel.Kind.WEBHOOK:

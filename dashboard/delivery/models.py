@@ -21,6 +21,9 @@ class Channels(models.QuerySet["Channel"]):
     def enabled(self) -> "Channels":
         return self.filter(enabled=True)
 
+    def for_reminders(self) -> "Channels":
+        return self.filter(enabled=True, reminders=True)
+
 
 class Channel(models.Model):
     """One place.  Its address is a secret, since whoever knows it can write there."""
@@ -40,6 +43,7 @@ class Channel(models.Model):
     sealed_signing = models.TextField(blank=True)  # what a webhook's receiver checks signatures by
     where = models.CharField(max_length=200)  # the part of the address that may be shown
     enabled = models.BooleanField(default=True)
+    reminders = models.BooleanField(default=False)  # of keys, beside what rules send there
     created_by = models.CharField(max_length=150)
     created_at = models.DateTimeField(auto_now_add=True)
     last_success_at = models.DateTimeField(null=True)

@@ -30,6 +30,7 @@ def page(request: HttpRequest) -> HttpResponse:
     context = {
         "channels": Channel.objects.all(),
         "health": health(timezone.now()),
+        "reminded": Channel.objects.for_reminders().exists(),
         "may_manage": may.may_manage_channels(request.user),
     }
     return render(request, "delivery/page.html", context)
@@ -43,7 +44,13 @@ def new(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid() and form.target is not None:
         said = form.cleaned_data
         try:
-            channel, signing = changes.add(request, said["name"], said["address"], form.target)
+            channel, signing = changes.add(
+                request,
+                said["name"],
+                said["address"],
+                form.target,
+                reminders=said["reminders"],
+            )
         except IntegrityError:  # the same form arrived twice at once
             form.add_error("name", TAKEN)
         else:
@@ -59,10 +66,15 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
     form = ChannelForm(request.POST or None, channel=channel)
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
-        anew = bool(said.get("new_signing"))
         try:
             signing = changes.edit(
-                request, channel, said["name"], said["address"], form.target, new_signing=anew
+                request,
+                channel,
+                said["name"],
+                said["address"],
+                form.target,
+                reminders=said["reminders"],
+                new_signing=bool(said.get("new_signing")),
             )
         except IntegrityError:
             form.add_error("name", TAKEN)

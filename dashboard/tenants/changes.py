@@ -9,14 +9,16 @@ from typing import Any, Literal
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils import timezone
 from msgspec import to_builtins
 
 from dashboard.accounts.actor import actor
 from dashboard.accounts.models import Membership
 from dashboard.audit.log import changed, record
+from dashboard.tenants.reminders import tell_of_revocation
 from gateway import keys
 from gateway.core.policy import KeyRules
-from gateway.models import APIKey, Tenant
+from gateway.models import APIKey, KeyNetwork, Tenant
 
 Status = Literal["disabled", "active", "revoked"]
 VERBS: dict[Status, str] = {
@@ -132,6 +134,27 @@ def set_key_status(request: HttpRequest, key: APIKey, status: Status, reason: st
             reason=reason,
         )
     return moved
+
+
+@transaction.atomic
+def give_up_key(request: HttpRequest, key: APIKey) -> bool:
+    """Revoke a key on the word of somebody who holds it; its owner is told."""
+    moved = APIKey.objects.filter(pk=key.pk, status__in=FROM["revoked"]).update(status="revoked")
+    if moved:
+        record(
+            f"key {key.id8}",
+            VERBS["revoked"],
+            f"key:{key.id8}",
+            tenant=key.tenant.slug,
+            before={"status": key.status},
+            after={"status": "revoked"},
+            reason="Given up at /revoke by somebody who holds it.",
+            request=request,
+        )
+        now = timezone.now()
+        networks = KeyNetwork.objects.all().of_key(key.id8).since(now - timedelta(days=1))
+        tell_of_revocation(key, networks.values_list("network", flat=True)[:5], now)
+    return bool(moved)
 
 
 @transaction.atomic

@@ -8,6 +8,7 @@ from gateway.models.announced import Revision
 from gateway.models.backends import Backend, BackendRow
 from gateway.models.buckets import KEPT_S, QueueBucket
 from gateway.models.history import Grouping, QueueSample, UsageRecord, Used, UsedInADay
+from gateway.models.networks import KeyNetwork, network_of
 from gateway.models.overrides import Override, OverrideRow
 from gateway.models.policies import Immutable, PolicyVersion, Rollout
 from gateway.models.running import TOLD_EVERY_S, GatewayState, InForce
@@ -24,6 +25,7 @@ __all__ = [
     "Grouping",
     "Immutable",
     "InForce",
+    "KeyNetwork",
     "Override",
     "OverrideRow",
     "PolicyVersion",
@@ -35,4 +37,5 @@ __all__ = [
     "UsageRecord",
     "Used",
     "UsedInADay",
+    "network_of",
 ]

@@ -88,6 +88,7 @@ OPEN_TO: dict[str, set[str]] = {
     "live:undo": DRAFTERS,
     "live-api": WATCHERS,
     "doctor": WATCHERS,
+    "revoke": ALL,
     "accounts:login": ALL,
     "accounts:logout": ALL,
     "accounts:password": ALL - {"stranger"},

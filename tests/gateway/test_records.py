@@ -9,7 +9,7 @@ from django.db import OperationalError, connection
 from gateway import records
 from gateway.core.buckets import Bucket
 from gateway.core.sketch import Sketch
-from gateway.models import APIKey, QueueBucket, QueueSample, Tenant, UsageRecord
+from gateway.models import APIKey, KeyNetwork, QueueBucket, QueueSample, Tenant, UsageRecord
 from gateway.records import Recorder, Sample, Usage
 from tests.support.clock import until
 
@@ -228,6 +228,35 @@ def test_the_last_use_of_a_key_is_written_once_a_minute(db):
     assert seen == [0, 0, 0, 60]
 
 
+def test_from_where_keys_are_used_is_written_with_it(recorder):
+    for address in ("10.2.7.9", "::ffff:10.2.7.10", "2001:db8::7", "unix:", ""):
+        recorder._peers["EXAMPLE0", address] = NOON.timestamp()
+    recorder.append(USAGE)
+    recorder.flush()
+
+    found = KeyNetwork.objects.values_list("key_id8", "network", "last_seen_at")
+    assert list(found) == [
+        ("EXAMPLE0", "10.2.7.0/24", NOON),
+        ("EXAMPLE0", "2001:db8::/64", NOON),
+    ]
+    later = NOON + timedelta(minutes=2)
+    KeyNetwork.objects.all().note({("EXAMPLE0", "10.2.7.0/24"): later})
+    row = KeyNetwork.objects.get(network="10.2.7.0/24")
+    assert (row.first_seen_at, row.last_seen_at) == (NOON, later)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failure_to_note_a_keys_use_writes_no_request_twice():
+    recorder = Recorder(now=lambda: 1_000.0)
+    with renamed("gateway_keynetwork"):
+        recorder._peers["EXAMPLE0", "10.2.7.9"] = NOON.timestamp()
+        recorder.append(USAGE)
+        recorder.flush()
+    recorder.flush()
+
+    assert UsageRecord.objects.count() == 1
+
+
 async def test_a_finished_request_becomes_a_row(gateway):
     async with gateway.chat("chat", stream=False) as call:
         await until(lambda: gateway.vllm.generations)
@@ -241,6 +270,7 @@ async def test_a_finished_request_becomes_a_row(gateway):
     assert row.request_id == call.headers["x-request-id"]
     assert 0 <= row.queue_wait_s <= row.ttft_s <= row.e2e_s
     assert row.completion_tokens is not None
+    assert [address for _, address in gateway.proxy.recorder._peers] == ["127.0.0.1"]
 
 
 async def test_a_request_that_left_while_waiting_becomes_a_row_without_a_dispatch(gateway):

@@ -92,6 +92,16 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_is_lost(ada, add, sai
     assert Channel.objects.count() == 1
 
 
+def test_a_channel_is_told_of_keys_if_it_is_ticked(ada, add):
+    channel = add("oncall", SLACK)
+    assert "No channel is told of keys" in ada.get(PAGE).content.decode()
+    ada.post(f"{PAGE}{channel.pk}/", {"name": "oncall", "address": "", "reminders": "on"})
+
+    assert Channel.objects.for_reminders().get() == channel
+    assert "No channel is told of keys" not in ada.get(PAGE).content.decode()
+    assert AuditEvent.objects.get(verb="channel.edited").after == {"reminders": True}
+
+
 def test_an_edit_without_an_address_keeps_the_one_there_is(ada, add):
     channel = add("oncall", SLACK)
     ada.post(f"{PAGE}{channel.pk}/", {"name": "pager", "address": ""})
