@@ -174,7 +174,7 @@ LANEWAY_BACKENDS = envurl("VLLM_URL", ("http", "https"), host=True, many=True)
 LANEWAY_BACKEND_KEY = env("VLLM_API_KEY")  # sent to every backend
 LANEWAY_ALLOW_PRIVATE_TARGETS = envbool("LANEWAY_ALLOW_PRIVATE_TARGETS", False)  # for messages
 LANEWAY_HEARTBEAT_URL = "".join(envurl("LANEWAY_HEARTBEAT_URL", ("http", "https"), host=True))
-LANEWAY_URL = "".join(envurl("LANEWAY_URL", ("http", "https"), host=True))  # in messages
+LANEWAY_URL = "".join(envurl("LANEWAY_URL", ("http", "https"), host=True))  # in links
 LANEWAY_METRICS_ALLOW = envnetworks("LANEWAY_METRICS_ALLOW", "127.0.0.0/8,::1")
 _names = envlist(
     "LANEWAY_HOST_NAMES", r"\*|\.?[A-Za-z0-9\[\]:._-]+", "host names, separated by commas"
@@ -204,15 +204,6 @@ DEBUG = False
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *_names]
 if LANEWAY_HOST not in ("0.0.0.0", "::", *ALLOWED_HOSTS):
     ALLOWED_HOSTS.append(f"[{LANEWAY_HOST}]" if ":" in LANEWAY_HOST else LANEWAY_HOST)
-
-# Where people reach the site, for commands that print a link.
-_known = next((name for name in _names if name[0] not in "*."), "")
-_own = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(LANEWAY_HOST, LANEWAY_HOST)
-LANEWAY_ADDRESS = (
-    f"{'https' if LANEWAY_HTTPS else 'http'}://{_known}"
-    if _known
-    else f"http://{_own}:{LANEWAY_PORT}"
-)
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -3,6 +3,7 @@
 Its roles are in force anew at each sign-in.  Whom it gives none does not come in.
 """
 
+import logging
 from typing import Any
 
 from allauth.account.utils import get_next_redirect_url
@@ -26,6 +27,7 @@ from dashboard.accounts.changes import set_roles
 from dashboard.accounts.gate import open_to_all
 from dashboard.audit.log import record
 
+logger = logging.getLogger(__name__)
 PARTS = ("userinfo", "id_token")
 ID = settings.LANEWAY_OIDC.get("id", "none")
 
@@ -65,11 +67,26 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 
 def _out_of_order(request: HttpRequest, error: Exception) -> HttpResponse:
+    _log(error)
     context = {"auth_error": {"exception": error}}
     return render(request, "socialaccount/authentication_error.html", context, status=502)
 
 
+def _log(error: object) -> None:
+    logger.warning("The company's sign-in did not work: %.300r", error)
+
+
 class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
+    def on_authentication_error(
+        self,
+        request: HttpRequest,
+        provider: Any,
+        error: Any = None,
+        exception: Exception | None = None,
+        extra_context: Any = None,
+    ) -> None:
+        _log(exception or error)
+
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         return True  # ``pre_social_login`` let in only those who have a role
 

@@ -127,21 +127,6 @@ def test_half_a_sign_in_stops_the_start(read, name, value, said):
     assert "a secret between" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    ("variables", "address"),
-    [
-        ({}, "http://127.0.0.1:8000"),
-        ({"HOST": "0.0.0.0", "PORT": "9000"}, "http://127.0.0.1:9000"),
-        (
-            {"LANEWAY_HOST_NAMES": ".example.org,lane.example.org", "LANEWAY_HTTPS": "yes"},
-            "https://lane.example.org",
-        ),
-    ],
-)
-def test_printed_links_lead_to_where_people_reach_the_site(read, variables, address):
-    assert read(**variables)["LANEWAY_ADDRESS"] == address
-
-
 def test_all_mistakes_are_told_at_once(read):
     with pytest.raises(SystemExit) as refused:
         read(PORT="x", REDIS_URL="y", LANEWAY_HTTPS="z")

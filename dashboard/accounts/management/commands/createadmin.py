@@ -55,4 +55,4 @@ class Command(BaseCommand):
         )
         path = links.make(person, timezone.now())
         self.stdout.write(f"{name} chooses a password here, once, within three days:")
-        self.stdout.write(settings.LANEWAY_ADDRESS + path)
+        self.stdout.write(settings.LANEWAY_URL + path)
