@@ -17,10 +17,10 @@ from dashboard.tenants import changes
 from dashboard.tenants.changes import Status
 from dashboard.tenants.forms import EditKeyForm, NewKeyForm, ReasonForm, RotateForm
 from dashboard.tenants.snippets import snippets
-from dashboard.tenants.states import state_of
-from dashboard.tenants.views import policy_in_force, show_form
+from dashboard.tenants.states import may_end_now, state_of
+from dashboard.tenants.views import DAY, policy_in_force, show_form
 from gateway.core.policy import KeyRules
-from gateway.models import AlreadyRotated, APIKey, Tenant, UsageRecord
+from gateway.models import AlreadyRotated, APIKey, KeyNetwork, Tenant, UsageRecord
 
 FORM = ["GET", "HEAD", "POST"]
 TAKEN = "Another key of that name came into use meanwhile."
@@ -130,6 +130,24 @@ def change(request: HttpRequest, tenant: Tenant, id8: str, action: str) -> HttpR
         "used": _used(tenant, key),
     }
     return show_form(request, "tenants/key_change.html", context)
+
+
+@open_in_tenant(may.may_see_tenant)
+@require_safe
+def uses(request: HttpRequest, tenant: Tenant, id8: str) -> HttpResponse:
+    """Who still uses a key: from where and for what, in the last day."""
+    key, now = _key(tenant, id8), timezone.now()
+    context = {
+        "tenant": tenant,
+        "key": key,
+        "state": state_of(key, now),
+        "uses": UsageRecord.objects.since(now - DAY).uses_of_key(tenant, id8),
+        "networks": KeyNetwork.objects.all().of_key(id8).since(now - DAY),
+        "retiring": key.retires_at is not None and key.retires_at > now,
+        "may_end_now": may_end_now(key, now),
+        "may_revoke": may.may_revoke(request.user, tenant),
+    }
+    return render(request, "tenants/key_uses.html", context)
 
 
 @open_in_tenant(may.may_issue_keys)

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from gateway.models import APIKey
 
 SOON = timedelta(days=14)
+QUIET = timedelta(hours=6)  # a retiring key that was not used so long may be ended early
 Tone = Literal["ok", "warn", "off", "crit"]
 
 
@@ -36,6 +37,14 @@ def state_of(key: APIKey, now: datetime) -> KeyState:
     if key.expires_at and key.expires_at - now <= SOON:
         return KeyState(f"expires in {_span(key.expires_at - now)}", "alert-triangle", "warn")
     return KeyState("active", "check", "ok")
+
+
+def may_end_now(key: APIKey, now: datetime) -> bool:
+    """Its successor is there and nobody has missed it: neither used nor replaced just now."""
+    if not key.rotated_at or not key.retires_at or key.retires_at <= now:
+        return False
+    last = max(key.rotated_at, key.last_used_at or key.rotated_at)
+    return key.status == APIKey.Status.ACTIVE and now - last >= QUIET
 
 
 def _span(left: timedelta) -> str:

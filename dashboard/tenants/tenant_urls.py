@@ -17,6 +17,7 @@ urlpatterns = [
     path("keys/new/", key_views.new, name="key-new"),
     re_path(KEY + "edit/$", key_views.edit, name="key-edit"),
     re_path(KEY + "rotate/$", key_views.rotate, name="key-rotate"),
+    re_path(KEY + "uses/$", key_views.uses, name="key-uses"),
     re_path(KEY + "first/$", key_views.first_request, name="key-first"),
     re_path(KEY + "(?P<action>disable|enable|revoke)/$", key_views.change, name="key-change"),
 ]

@@ -18,7 +18,7 @@ from dashboard.accounts.models import Membership
 from dashboard.policies import managed
 from dashboard.tenants import changes
 from dashboard.tenants.forms import MemberForm, ReasonForm, TenantForm
-from dashboard.tenants.states import KeyState, state_of
+from dashboard.tenants.states import KeyState, may_end_now, state_of
 from gateway.core.policy import KeyRules, Policy, TenantRules, Tier, default_policy
 from gateway.models import APIKey, GatewayState, PolicyVersion, Revision, Tenant, UsageRecord
 
@@ -32,6 +32,7 @@ class KeyLine(NamedTuple):
     rules: KeyRules
     at_most: Tier | None  # None: as the tenant
     requests: int
+    may_end_now: bool
 
 
 @open_to(may.may_see_tenants)
@@ -176,7 +177,7 @@ def _line(key: APIKey, policy: Policy, requests: int, tenant: Tenant, now: Any) 
     rules = key.as_rules()
     most = policy.by_urgency[0].priority
     at_most = policy.tier_at(rules.ceiling) if rules.ceiling < most else None
-    return KeyLine(key, state_of(key, now), rules, at_most, requests)
+    return KeyLine(key, state_of(key, now), rules, at_most, requests, may_end_now(key, now))
 
 
 def _default_tier(policy: Policy, tenant: Tenant) -> Tier | None:

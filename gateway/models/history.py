@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 from django.db import models
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Max, Q, Sum
 from django.db.models.functions import Coalesce, TruncDate
 
 from gateway.models.tenants import Tenant
@@ -41,6 +41,13 @@ class UsedInADay(NamedTuple):
     tokens: int
 
 
+class UsedFor(NamedTuple):
+    endpoint: str
+    model: str
+    requests: int
+    last_at: datetime
+
+
 class UsageRows(models.QuerySet["UsageRecord"]):
     def older_than(self, at: datetime) -> "UsageRows":
         return self.filter(arrived_at__lt=at)
@@ -53,6 +60,16 @@ class UsageRows(models.QuerySet["UsageRecord"]):
 
     def latest_of_key(self, tenant: Tenant, id8: str) -> "UsageRecord | None":
         return self.filter(tenant=tenant, key_id8=id8).order_by("-arrived_at").first()
+
+    def uses_of_key(self, tenant: Tenant, id8: str) -> list[UsedFor]:
+        """What a key asked for, the latest first."""
+        rows = (
+            self.filter(tenant=tenant, key_id8=id8)
+            .values_list("endpoint", "model")
+            .annotate(requests=Count("id"), last_at=Max("arrived_at"))
+            .order_by("-last_at")
+        )
+        return [UsedFor(*row) for row in rows]
 
     def requests_by_key(self) -> dict[str, int]:
         return dict(self.values_list("key_id8").annotate(Count("id")).order_by())

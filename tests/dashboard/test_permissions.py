@@ -185,6 +185,7 @@ OPEN_TO: dict[str, set[str]] = {
     "tenant:key-edit": KEYS,
     "tenant:key-rotate": KEYS,
     "tenant:key-first": KEYS,
+    "tenant:key-uses": WHOLE | OWN,
     "tenant:key-change": KEYS,
     "tenant:key-change revoke": KEYS | {"security"},
     "api:openapi-json": ALL,
