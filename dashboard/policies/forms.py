@@ -1,5 +1,6 @@
 """The few plain forms of the policy's pages; a draft's own inputs are made in ``form``."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
@@ -11,6 +12,7 @@ from dashboard.policies import guards
 
 HOW = [("now", "now"), ("canary", "canary"), ("at", "at a time")]
 PERCENTS = [(5, "5 %"), (25, "25 %"), (50, "50 %")]
+TIMES = "\N{MULTIPLICATION SIGN}"
 FURTHEST = timedelta(days=90)
 
 
@@ -21,6 +23,25 @@ class MomentForm(forms.Form):
         widget=forms.DateTimeInput(attrs={"type": "datetime-local", "class": "form-control"}),
         input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"],
     )
+
+
+class PreviewForm(forms.Form):
+    window = forms.ChoiceField(
+        label="Arrivals",
+        choices=[("15m", "the last 15 min"), ("1h", "the last hour"), ("busiest", "busiest hour")],
+    )
+    load = forms.ChoiceField(
+        label="Load", choices=[("1", f"{TIMES}1"), ("1.5", f"{TIMES}1.5")], initial="1"
+    )
+    lost = forms.ChoiceField(label="Lose", required=False)
+
+    def __init__(self, *args: Any, backends: Sequence[str], **options: Any) -> None:
+        super().__init__(*args, **options)
+        lost = self.fields["lost"]
+        assert isinstance(lost, forms.ChoiceField)
+        lost.choices = [("", "no backend"), *((name, name) for name in backends)]
+        for field in self.fields.values():
+            field.widget.attrs["class"] = "form-select"
 
 
 class ReasonForm(forms.Form):
@@ -49,14 +70,21 @@ class PublishForm(forms.Form):
     at = forms.CharField(max_length=20, required=False)
     zone = forms.CharField(max_length=64, required=False, initial="UTC")
 
-    def __init__(self, *args: Any, warned: bool = False, **options: Any) -> None:
+    typed = forms.CharField(max_length=20, required=False)
+
+    def __init__(self, *args: Any, warned: bool = False, to_type: str = "", **options: Any) -> None:
         super().__init__(*args, **options)
+        self.to_type = to_type
         self.fields["accepted"].required = warned
         self.fields["message"].error_messages["required"] = "Say why, for those who read it later."
         self.fields["accepted"].error_messages["required"] = "Say why the warnings are fine."
 
     def clean_how(self) -> str:
         return self.cleaned_data["how"] or "now"
+
+    def clean_typed(self) -> None:
+        if self.to_type and self.cleaned_data["typed"].strip() != self.to_type:
+            raise forms.ValidationError(f"Type {self.to_type} to publish it all the same.")
 
     def clean(self) -> dict[str, Any]:
         said = self.cleaned_data

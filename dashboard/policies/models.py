@@ -91,6 +91,39 @@ class Draft(models.Model):
         self.document, self.base, self.edit = document, base, edit + 1
 
 
+class Preview(models.Model):
+    """One replay of recorded traffic under two policies.  Equal questions share a row."""
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = "done"
+        STOPPED = "stopped"
+        FAILED = "failed"
+
+    checksum = models.CharField(max_length=64, unique=True)  # of all that is asked
+    draft_checksum = models.CharField(max_length=64, db_index=True)
+    person = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    base = models.PositiveIntegerField()
+    document = models.JSONField()  # the draft, as it was
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    load = models.FloatField(default=1.0)
+    lost = models.CharField(max_length=63, blank=True)  # a backend that is left out
+    state = models.CharField(max_length=16, choices=State, default=State.WAITING)
+    done_share = models.FloatField(default=0.0)
+    result = models.JSONField(null=True)
+    error = models.CharField(max_length=300, blank=True)
+    asked_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.person}'s draft on v{self.base} over {self.since:%H:%M}-{self.until:%H:%M}"
+
+
 class Scheduled(models.Model):
     """A draft that becomes a version at a moment, unless its base has moved by then.
 

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from dashboard.accounts.confirming import ask_again
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_draft, may_publish
-from dashboard.policies import canary, diff, edit, managed, publish, timed, yaml_text
+from dashboard.policies import canary, diff, edit, managed, previews, publish, timed, yaml_text
 from dashboard.policies import review as meaning
 from dashboard.policies.editing import frame, link
 from dashboard.policies.fields import Document
@@ -42,7 +42,9 @@ def review(request: HttpRequest) -> HttpResponse:
         return _page(request, context, 409)
     ask_again(request)
 
-    form = context["form"] = PublishForm(request.POST, warned=bool(context["added"]))
+    form = context["form"] = PublishForm(
+        request.POST, warned=bool(context["added"]), to_type=context["to_type"]
+    )
     if context["problems"] or not context["changes"] or not form.is_valid():
         return _page(request, context, 422)
     try:
@@ -102,6 +104,7 @@ def _looked_at(draft: Draft) -> Document:
         "lines": yaml_text.line_diff(base, mine) if not problems else [],
         "reach": blast_radius(base, mine),
         "patch": _patch(base, mine) if not problems else "",
+        **_foreseen(draft),
         "obstacles": obstacles(load(base), load(mine)) if not problems else [],
     }
 
@@ -112,6 +115,18 @@ def _patch(base: Document, mine: Document) -> str:
     names = dict(Tenant.objects.values_list("slug", "name"))
     before, after = managed.settled(base), managed.settled(mine)
     return yaml_text.patch(before, after, names, where.partition("@")[0]) if where else ""
+
+
+def _foreseen(draft: Draft) -> Document:
+    """What a preview of the draft as it is has shown, where there is one."""
+    answer = previews.answer_of(draft)
+    result = answer.result if answer else None
+    confirm = result["confirm"] if result else []
+    return {
+        "answer": answer,
+        "foreseen": confirm,
+        "to_type": f"v{draft.base + 1}" if confirm else "",
+    }
 
 
 def _conflict(request: HttpRequest, draft: Draft) -> HttpResponse:

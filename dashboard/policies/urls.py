@@ -1,6 +1,6 @@
 from django.urls import path
 
-from dashboard.policies import editing, reviewing, trying, views
+from dashboard.policies import editing, previewing, reviewing, trying, views
 
 app_name = "policies"
 urlpatterns = [
@@ -16,6 +16,9 @@ urlpatterns = [
     path("compare/", views.compare, name="compare"),
     path("versions/<int:number>/", views.version, name="version"),
     path("versions/<int:number>/back/", views.back, name="back"),
+    path("draft/preview/", previewing.page, name="preview"),
+    path("draft/preview/<int:pk>/", previewing.progress, name="preview-progress"),
+    path("draft/preview/<int:pk>/stop/", previewing.stop, name="preview-stop"),
     path("draft/review/", reviewing.review, name="review"),
     path("draft/merge/", reviewing.merge, name="merge"),
     path("draft/discard/", editing.discard, name="discard"),

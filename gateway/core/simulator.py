@@ -8,7 +8,7 @@ callers, who never hang up, retry or slow down.
 Nothing is drawn here: equal arrivals give equal reports.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Protocol
@@ -55,6 +55,8 @@ class Setup:
     poll_s: float | None = None  # None: as often as the law asks
     outage_s: tuple[float, float] = (0.0, 0.0)  # metrics are away from one moment to the other
     charges_quotas: bool = False
+    says: "Callable[[Arrival], Statement] | None" = None  # None: its task type alone
+    told: Callable[[float], None] | None = None  # hears how far it is, in s; may raise to stop it
     until_s: float | None = None  # None: until all that arrived is over
 
 
@@ -87,7 +89,7 @@ class _Run:
         self._arrivals = arrivals
         self._coming = next(arrivals, None)
         self._leaving: list[tuple[int, str]] = []  # replies on their way out of the gateway
-        self._placements: dict[tuple[str, str], Placement] = {}
+        self._placements: dict[tuple[str, Statement], Placement] = {}
         self._longest = max(config.most_tokens for config in setup.engines.values())
         self._sample_ms = 0
         self._wake_ms: int | None = None
@@ -173,6 +175,8 @@ class _Run:
             )
         )
         self._sample_ms = self.now_ms + SAMPLE_MS
+        if self.setup.told:
+            self.setup.told(self.now_ms / 1000)
 
     # One request's way
 
@@ -214,10 +218,11 @@ class _Run:
         return Submit(outcome.id, tier.name, outcome.tenant, outcome.cost, outcome.prompt_tokens)
 
     def _place(self, arrival: Arrival) -> Placement:
-        key = (arrival.tenant, arrival.task_type)
+        says = self.setup.says
+        said = says(arrival) if says else Statement(endpoint=ENDPOINT, task_type=arrival.task_type)
+        key = (arrival.tenant, said)
         placement = self._placements.get(key)
         if placement is None:
-            said = Statement(endpoint=ENDPOINT, task_type=arrival.task_type)
             placement = resolve(self.policy, self._rules(arrival.tenant), KeyRules(), said)
             self._placements[key] = placement
         return placement
