@@ -70,6 +70,11 @@ def may_watch(person: Person) -> bool:
     return _has(person, *ROLES)
 
 
+def may_manage_boards(person: Person) -> bool:
+    """Let a screen on a wall show the live state, and take that back."""
+    return _has(person, ADMIN)
+
+
 def may_operate(person: Person) -> bool:
     """Pause, drain, boost, evict, acknowledge."""
     return _has(person, ON_CALL, ADMIN)

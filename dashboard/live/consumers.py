@@ -7,8 +7,10 @@ not read would pile up in memory.
 
 import asyncio
 import json
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.utils import timezone
@@ -16,7 +18,10 @@ from django.utils import timezone
 from dashboard.accounts.permissions import may_watch
 from dashboard.accounts.sessions import person_now
 from dashboard.live import history
+from dashboard.live.boards import COOKIE
+from dashboard.live.models import WallBoard
 from dashboard.live.release import release
+from gateway.core.snapshot import Frame, encode, for_tenant
 
 GROUP = "live"
 SKIP_AFTER = 3  # unanswered frames
@@ -33,8 +38,16 @@ class LiveConsumer(AsyncWebsocketConsumer):
     answered_at = 0.0
     checked_at = 0.0
 
+    async def refusal(self) -> int:
+        """0, or the code to close with: who it is, as things stand at this moment."""
+        return await _refusal(await person_now(self.scope["session"].session_key))
+
+    def cut(self, text: str) -> str:
+        """What of a frame this connection may see."""
+        return text
+
     async def connect(self) -> None:
-        refused = await _refusal(self.scope["user"])
+        refused = await self.refusal()
         if refused:
             # Accepted first: a page can read a close code, but not a handshake that failed.
             await self.accept()
@@ -63,7 +76,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
         now = _now()
         if now - self.checked_at > RECHECK_S:
             self.checked_at = now
-            refused = await _refusal(await person_now(self.scope["session"].session_key))
+            refused = await self.refusal()
             if refused:
                 await self.close(code=refused)
                 return
@@ -76,11 +89,32 @@ class LiveConsumer(AsyncWebsocketConsumer):
             self.skipped = True
             return
         self.unanswered += 1
-        await self.send(text_data='{"k":"snap",' + message["text"].lstrip()[1:])
+        await self.send(text_data='{"k":"snap",' + self.cut(message["text"]).lstrip()[1:])
 
     async def _send_history(self) -> None:
         for past in await _histories():
             await self.send(text_data=json.dumps(past, separators=(",", ":")))
+
+
+class BoardConsumer(LiveConsumer):
+    """The same for a screen on a wall, which is nobody: its cookie is all it has."""
+
+    async def refusal(self) -> int:
+        return await _board_refusal(self.scope["cookies"].get(COOKIE, ""))
+
+    def cut(self, text: str) -> str:
+        return _for_boards(text)
+
+
+@lru_cache(maxsize=1)  # all boards of this process share one cut of each frame
+def _for_boards(text: str) -> str:
+    """No request, no tenant, no address: whoever passes a wall is nobody's tenant."""
+    return encode(for_tenant(msgspec.json.decode(text, type=Frame), "")).decode()
+
+
+@database_sync_to_async
+def _board_refusal(cookie: str) -> int:
+    return 0 if WallBoard.objects.by_cookie(cookie, timezone.now()) else SIGNED_OUT
 
 
 @database_sync_to_async

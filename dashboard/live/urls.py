@@ -1,12 +1,18 @@
 from django.urls import path
 
-from dashboard.live import actions, line, past, views
+from dashboard.live import actions, boards, line, past, views
 
 app_name = "live"
 urlpatterns = [
     path("", views.page, name="page"),
     path("figures/", views.figures, name="figures"),
     path("history/", past.history, name="history"),
+    path("board/", boards.board, name="board"),
+    path("board/figures/", boards.figures, name="board-figures"),
+    path("board/open/<str:secret>/", boards.open_link, name="board-open"),
+    path("boards/", boards.boards, name="boards"),
+    path("boards/new/", boards.make, name="board-make"),
+    path("boards/<int:pk>/revoke/", boards.revoke, name="board-revoke"),
     path("line/", line.line, name="line"),
     path("why/<str:id>/", line.explained, name="why"),
     path("actions/", actions.page, name="actions"),

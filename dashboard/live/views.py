@@ -12,8 +12,8 @@ from django.views.decorators.http import require_safe
 
 from dashboard.accounts.gate import open_to, open_to_all
 from dashboard.accounts.keys import admin_key
-from dashboard.accounts.permissions import may_watch
-from dashboard.alerts import thresholds
+from dashboard.accounts.permissions import may_manage_boards, may_watch
+from dashboard.alerts import open_now, thresholds
 from dashboard.alerts.levels import Line
 from dashboard.live import charts
 from dashboard.live.release import release
@@ -28,18 +28,29 @@ FRAME_KEY = "laneway.live.frame"  # the gateway's ticker puts each frame there, 
 @open_to(may_watch)
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
+    """With ``kiosk=1`` the same as a wall board: nothing on it can be pressed by mistake."""
+    if request.GET.get("kiosk") == "1":
+        own = {"socket": "/ws/live/", "figures_address": reverse("live:figures")}
+        return render(request, "live/board.html", board_context() | own)
+    context = board_context() | {
+        "address": request.build_absolute_uri("/v1"),
+        "ranges": RANGES,
+        "may_manage_boards": may_manage_boards(request.user),
+        "why_address": reverse("live:why", args=["-"]).removesuffix("-/"),
+    }
+    return render(request, "live/live.html", context)
+
+
+def board_context() -> dict[str, Any]:
+    """What every page needs that shows the frames."""
     version = PolicyVersion.objects.newest()
     policy = version.as_policy() if version else default_policy()
-    context = {
+    return {
         "tiers": policy.by_urgency,
         "version": version,
         "figures": _figures(version.number if version else 0, thresholds.lines(policy)),
-        "address": request.build_absolute_uri("/v1"),
-        "ranges": RANGES,
-        "why_address": reverse("live:why", args=["-"]).removesuffix("-/"),
         "release": release(),
     }
-    return render(request, "live/live.html", context)
 
 
 @open_to(may_watch)
@@ -47,9 +58,15 @@ def page(request: HttpRequest) -> HttpResponse:
 def figures(request: HttpRequest) -> HttpResponse:
     """The charts of the newest policy and rules: an open page asks when a frame names another
     version, and now and then."""
+    return JsonResponse(newest_figures())
+
+
+def newest_figures() -> dict[str, Any]:
+    """The charts, and how many alerts are open: a wall board has no badge."""
     version = PolicyVersion.objects.newest()
     policy = version.as_policy() if version else default_policy()
-    return JsonResponse(_figures(version.number if version else 0, thresholds.lines(policy)))
+    figures = _figures(version.number if version else 0, thresholds.lines(policy))
+    return figures | {"alerts": open_now.counts()._asdict()}
 
 
 @lru_cache(maxsize=8)

@@ -20,6 +20,8 @@ from django.utils import timezone
 
 from dashboard.alerts.models import Incident, Rule, Silence
 from dashboard.delivery.models import Channel, Delivery
+from dashboard.live.boards import COOKIE
+from dashboard.live.models import WallBoard
 from gateway.core.policy import default_policy
 from gateway.core.snapshot import encode
 from gateway.models import APIKey, Override, PolicyVersion
@@ -76,6 +78,12 @@ OPEN_TO: dict[str, set[str]] = {
     "live:page": WATCHERS,
     "live:figures": WATCHERS,
     "live:history": WATCHERS,
+    "live:board": set(),  # a cookie decides, which no person has
+    "live:board-figures": set(),
+    "live:board-open": set(),
+    "live:boards": {"admin"},
+    "live:board-make": {"admin"},
+    "live:board-revoke": {"admin"},
     "live:line": WATCHERS,
     "live:why": WATCHERS,
     "live:actions": WATCHERS,
@@ -198,6 +206,8 @@ OPEN_TO: dict[str, set[str]] = {
 # Names with two kinds of addresses, written "name variant", and all parts of addresses.
 ARGUMENTS: dict[str, dict[str, str]] = {
     **{name: {"pk": "1", "token": "x"} for name in OPEN_TO if name.startswith("alerts:")},
+    "live:board-open": {"secret": "guessed"},
+    "live:board-revoke": {"pk": "1"},
     "live:why": {"id": "req_x"},
     "delivery:one": {"pk": "1"},
     "delivery:edit": {"pk": "1"},
@@ -240,6 +250,8 @@ POSTED = {
     "alerts:rule-delete",
     "alerts:silence-end",
     "accounts:logout",
+    "live:board-make",
+    "live:board-revoke",
     "delivery:test",
     "delivery:switch",
     "delivery:retry",
@@ -352,6 +364,8 @@ def version(db):
 
 @pytest.fixture(autouse=True)
 def delivery(db):
+    board, _ = WallBoard.objects.make("kitchen", person("maker", "admin"), timezone.now())
+    WallBoard.objects.filter(pk=board.pk).update(id=1)
     channel = Channel(pk=1, name="oncall", kind="slack", where="Slack")
     channel.address = "slack://TOKENA/TOKENB/TOKENC"
     channel.save()
@@ -440,6 +454,33 @@ def test_nothing_changes_without_a_token_against_forged_forms(acme):
 
     key.refresh_from_db()
     assert key.status == "active"
+
+
+BOARD_OPENS = {"live:board", "live:board-figures"}
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_the_cookie_of_a_wall_board_opens_the_board_and_nothing_else(method, acme):
+    now = timezone.now()
+    board, _ = WallBoard.objects.make("second kitchen", person("other maker", "admin"), now)
+    browser = Client()
+    browser.cookies[COOKIE] = board.open(now)
+    stranger = Client()
+    key, _ = APIKey.objects.issue(acme, "prod")
+
+    opened = set()
+    for case in OPEN_TO:
+        name = case.split(" ")[0]
+        if name not in KNOWN or "stranger" in OPEN_TO[case]:
+            continue
+        given = {"slug": "acme", "id8": key.id8, **ARGUMENTS.get(case, {})}
+        parts = {part: given[part] for part in KNOWN[name].parts if part in given}
+        path = reverse(name, kwargs=parts) + QUERIES.get(name, "")
+        answers = [getattr(one, method)(path) for one in (browser, stranger)]
+        if answers[0].status_code != answers[1].status_code:
+            opened.add(name)
+
+    assert opened == (BOARD_OPENS if method == "get" else set())
 
 
 def test_the_break_glass_pages_are_for_superusers(client, db):

@@ -51,7 +51,7 @@ def page(browser, laneway):
     page.goto(laneway.address)
     page.get_by_label("Name").fill("admin")
     page.get_by_label("Password").fill(laneway.password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/live/")
     yield page
     broken += page.evaluate("window.violations")

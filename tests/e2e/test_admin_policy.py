@@ -51,7 +51,7 @@ def signed_in(browser, laneway):
     page.goto(f"{laneway.address}/accounts/login/")
     page.get_by_label("Name").fill("admin")
     page.get_by_label("Password", exact=True).fill(laneway.password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/live/")
     state = page.context.storage_state()
     page.context.close()

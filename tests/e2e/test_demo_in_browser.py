@@ -31,7 +31,7 @@ def sign_in(page, laneway: Started) -> None:
     page.goto(laneway.address)
     page.get_by_label("Name").fill("admin")
     page.get_by_label("Password").fill(laneway.password)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/live/")
 
 

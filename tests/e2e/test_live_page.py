@@ -61,7 +61,7 @@ def signed_in(browser, started):
     page.goto(f"{started.url}/")
     page.get_by_label("Name").fill(NAME)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url("**/live/")
     state = page.context.storage_state()
     page.context.close()

@@ -12,11 +12,16 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
+from django.utils import timezone
 
 from dashboard.live import consumers
+from dashboard.live.boards import COOKIE
+from dashboard.live.models import WallBoard
 from dashboard.live.release import release
 from dashboard.live.routing import websocket_urlpatterns
 from gateway.core.snapshot import encode
+from gateway.models import QueueSample
+from tests.support.clock import until
 from tests.support.frames import Traffic
 from tests.support.people import person
 
@@ -98,10 +103,6 @@ async def test_somebody_who_was_let_go_may_not_watch():
 
 
 async def test_history_comes_first():
-    from django.utils import timezone
-
-    from gateway.models import QueueSample
-
     await QueueSample.objects.acreate(
         pool="default",
         tier="standard",
@@ -194,3 +195,72 @@ def test_a_frame_of_fifty_rows_stays_under_16_kb():
 
     assert len(frame.pools[0].head) == 50
     assert len(encode(frame)) < 16_000
+
+
+@database_sync_to_async
+def open_board():
+    now = timezone.now()
+    board, _ = WallBoard.objects.make("kitchen", person("ada", "admin"), now)
+    return board, board.open(now)
+
+
+def wall(cookie):
+    headers = [(b"cookie", f"{COOKIE}={cookie}".encode())]
+    return WebsocketCommunicator(application, "/live/board/socket/", headers=headers)
+
+
+async def test_a_wall_board_hears_of_tiers_and_of_nobody_s_requests():
+    _, cookie = await open_board()
+    page = wall(cookie)
+    await page.connect()
+    assert (await page.receive_json_from())["k"] == "hello"
+    traffic = Traffic()
+    for _ in range(200):
+        traffic.second()
+
+    sent = await publish(traffic.frame(1.0))
+    heard = await page.receive_json_from()
+
+    assert sent["pools"][0]["head"]
+    assert heard["pools"][0]["head"] == []
+    assert heard["pools"][0]["tiers"] == sent["pools"][0]["tiers"]
+    assert {backend["url"] for backend in heard["pools"][0]["backends"]} == {""}
+    await page.disconnect()
+
+
+async def test_a_revoked_board_is_cut_off(monkeypatch):
+    monkeypatch.setattr(consumers, "RECHECK_S", 0.0)
+    board, cookie = await open_board()
+    page = wall(cookie)
+    await page.connect()
+    assert (await page.receive_json_from())["k"] == "hello"
+
+    await WallBoard.objects.filter(pk=board.pk).aupdate(revoked_at=timezone.now())
+    await publish()
+
+    assert await closed_with(page) == consumers.SIGNED_OUT
+
+
+@pytest.mark.parametrize("cookie", ["", "guessed"])
+async def test_a_board_without_a_cookie_of_its_own_hears_nothing(cookie):
+    page = wall(cookie)
+    await page.connect()
+
+    assert await closed_with(page) == consumers.SIGNED_OUT
+
+
+async def test_a_board_s_cookie_is_no_session_for_the_people_s_socket():
+    _, cookie = await open_board()
+    headers = [(b"cookie", f"{COOKIE}={cookie}; sessionid={cookie}".encode())]
+    page = WebsocketCommunicator(application, "/ws/live/", headers=headers)
+    await page.connect()
+
+    assert await closed_with(page) == consumers.SIGNED_OUT
+
+
+async def test_a_watcher_that_stalls_costs_no_more_the_longer_it_does(watching):
+    for _ in range(50):
+        await publish()
+    await until(lambda: not any(q.qsize() for q in get_channel_layer().channels.values()))
+
+    assert watching.output_queue.qsize() == consumers.SKIP_AFTER
