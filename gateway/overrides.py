@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Literal, cast
 
 from asgiref.sync import sync_to_async
-from django.db import Error
+from django.db import Error, close_old_connections
 
 from gateway.auth import Directory
 from gateway.backends import Fleet
@@ -42,6 +42,8 @@ class Overrides:
 
     async def keep(self) -> None:
         """One second's work; what cannot be written now is written later."""
+        if self._directory.state.revision < 0:
+            return  # nothing was read yet: the first look is still to come
         now, rows = time.time(), self._directory.state.overrides
         self._due |= any(not row.holds(now) for row in self._held.values())
         self._hold(rows, now)
@@ -124,6 +126,7 @@ class Overrides:
     # The answers
 
     def _write(self) -> None:
+        close_old_connections()
         at = datetime.fromtimestamp(time.time(), UTC)
         try:
             while self._answers:

@@ -62,9 +62,16 @@ class Scene(NamedTuple):
 
 def scene() -> Scene:
     newest = PolicyVersion.objects.newest()
+    return Scene(newest.as_policy() if newest else default_policy(), _frame())
+
+
+def _frame() -> Frame | None:
+    """The newest; None where none came, or one of another version of Laneway."""
     text = cache.get(FRAME_KEY)
-    frame = msgspec.json.decode(text, type=Frame) if text else None
-    return Scene(newest.as_policy() if newest else default_policy(), frame)
+    try:
+        return msgspec.json.decode(text, type=Frame) if text else None
+    except msgspec.ValidationError:
+        return None
 
 
 def order_of(verb: str, asked: QueryDict, now: Scene) -> Order:

@@ -14,6 +14,7 @@ from gateway.models import Override
 
 register = template.Library()
 SIGNS = {"pause": "‖", "drain": "▼", "move": "⇄"}
+ANSWER_WITHIN_S = 5
 STATES = {"pause": "paused", "drain": "draining", "move": "moved"}
 
 
@@ -61,12 +62,9 @@ def answer(row: Override) -> str:
     if not row.gateways:
         if row.lasts and row.ended_at is not None:
             return "It ended before a gateway answered."
-        late = timezone.now() - row.begun_at
-        return (
-            "The gateway has not answered yet."
-            if late.seconds < 5 or late.days
-            else ("The gateway has not answered: it may be down.")
-        )
+        if (timezone.now() - row.begun_at).total_seconds() < ANSWER_WITHIN_S:
+            return "The gateway has not answered yet."
+        return "The gateway has not answered: it may be down."
     reached = row.applied or 0
     if row.lasts:
         waits = f" {count(reached)} waited then." if row.verb != Override.Verb.MOVE else ""
