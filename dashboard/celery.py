@@ -15,6 +15,7 @@ app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "prune-samples": {"task": "gateway.tasks.prune_samples", "schedule": 300.0},
     "roll-up-history": {"task": "gateway.tasks.roll_up_history", "schedule": 60.0},
+    "reports": {"task": "gateway.tasks.make_reports", "schedule": 1800.0},
     "prune-history": {"task": "gateway.tasks.prune_history", "schedule": 3600.0},
     # Whatever a broker loses is found again; a sweep that comes late is no use beside the next.
     "deliveries": {

@@ -2,7 +2,7 @@
 
 from django.urls import path, re_path
 
-from dashboard.tenants import key_views, usage_views, views
+from dashboard.tenants import key_views, report_views, usage_views, views
 
 app_name = "tenant"
 KEY = r"^keys/(?P<id8>[0-9A-Za-z]{8})/"
@@ -14,6 +14,8 @@ urlpatterns = [
     path("members/<str:name>/remove/", views.remove_member, name="member-remove"),
     path("usage/", usage_views.of_tenant, name="usage"),
     path("usage.csv", usage_views.of_tenant_csv, name="usage-csv"),
+    path("report/", report_views.of_tenant, name="report"),
+    path("report.csv", report_views.of_tenant_csv, name="report-csv"),
     path("keys/new/", key_views.new, name="key-new"),
     re_path(KEY + "edit/$", key_views.edit, name="key-edit"),
     re_path(KEY + "rotate/$", key_views.rotate, name="key-rotate"),

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from dashboard.tenants import usage_views, views
+from dashboard.tenants import report_views, usage_views, views
 
 app_name = "tenants"
 urlpatterns = [
@@ -9,4 +9,6 @@ urlpatterns = [
     path("in-force/", views.in_force, name="in-force"),
     path("usage/", usage_views.of_all, name="usage"),
     path("usage.csv", usage_views.of_all_csv, name="usage-csv"),
+    path("report/", report_views.of_all, name="report"),
+    path("report.csv", report_views.of_all_csv, name="report-csv"),
 ]

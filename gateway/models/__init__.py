@@ -7,10 +7,18 @@ No clock and no network in this package.
 from gateway.models.announced import Revision
 from gateway.models.backends import Backend, BackendRow
 from gateway.models.buckets import KEPT_S, QueueBucket
-from gateway.models.history import Grouping, QueueSample, UsageRecord, Used, UsedInADay
+from gateway.models.history import (
+    Grouping,
+    QueueSample,
+    UsageRecord,
+    UsageRows,
+    Used,
+    UsedInADay,
+)
 from gateway.models.networks import KeyNetwork, network_of
 from gateway.models.overrides import Override, OverrideRow
 from gateway.models.policies import Immutable, PolicyVersion, Rollout
+from gateway.models.reports import TierDay
 from gateway.models.running import TOLD_EVERY_S, GatewayState, InForce
 from gateway.models.tenants import AlreadyRotated, APIKey, Tenant
 
@@ -34,7 +42,9 @@ __all__ = [
     "Revision",
     "Rollout",
     "Tenant",
+    "TierDay",
     "UsageRecord",
+    "UsageRows",
     "Used",
     "UsedInADay",
     "network_of",
