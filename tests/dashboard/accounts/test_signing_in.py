@@ -15,6 +15,7 @@ from dashboard.accounts import links
 from dashboard.accounts.models import OneTimeLink
 from dashboard.accounts.permissions import standing
 from dashboard.audit.models import AuditEvent
+from tests.support.factors import code, with_app
 from tests.support.people import member, person
 
 pytestmark = pytest.mark.django_db
@@ -75,6 +76,32 @@ def test_signing_in_changes_the_session_s_name(client, otto):
     sign_in(client, PASSWORD)
 
     assert client.cookies["sessionid"].value != before
+
+
+@pytest.mark.parametrize("elsewhere", ["https://elsewhere.example/", "//elsewhere.example"])
+def test_signing_out_leads_to_no_other_site(client, otto, elsewhere):
+    client.force_login(otto)
+
+    assert client.post("/accounts/logout/", {"next": elsewhere})["Location"] == "/accounts/login/"
+
+
+def test_a_session_that_somebody_else_made_is_not_signed_into(client, otto):
+    """A planted cookie, also one that already waits for the second step."""
+    with_app(otto)
+    client.session["planted"] = True
+    planted = client.session.session_key
+    client.cookies["sessionid"] = planted
+    sign_in(client, PASSWORD)
+    waiting = client.cookies["sessionid"].value
+
+    client.post("/accounts/login/factor/", {"code": code()})
+
+    assert client.get("/live/").status_code == 200
+    assert client.cookies["sessionid"].value not in (planted, waiting)
+    for old in {planted, waiting}:
+        other = Client()
+        other.cookies["sessionid"] = old
+        assert other.get("/live/").status_code == 302
 
 
 def test_coming_going_and_being_refused_are_on_the_trail_without_the_password(client, otto):
