@@ -210,3 +210,14 @@ def test_nobody_removes_another_s_passkey(client, ada):
 
     assert answer.status_code == 404
     assert Authenticator.objects.filter(pk=passkey.pk).exists()
+
+
+def test_the_break_glass_pages_need_the_factor_too(client, db):
+    root = person("root", "admin", "security", password=PASSWORD)
+    root.is_staff = root.is_superuser = True
+    root.save()
+    client.force_login(root)
+
+    assert client.get("/_admin/", follow=True).redirect_chain[-1][0].startswith("/accounts/factors/")
+    with_app(root)
+    assert client.get("/_admin/").status_code == 200
