@@ -89,6 +89,7 @@ class DataPlane:
         self._tasks = [
             asyncio.create_task(self.publisher.run()),
             asyncio.create_task(self._cut_the_stuck()),
+            asyncio.create_task(self.proxy.shadow.run()),
         ]
         self.running = True
 
@@ -99,6 +100,7 @@ class DataPlane:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.proxy.shadow.write()
         await self.fleet.close()
         await self.upstream.close()
         await self.recorder.close()

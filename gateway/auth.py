@@ -33,6 +33,8 @@ from gateway.models import (
     PolicyVersion,
     Revision,
     Rollout,
+    Shadow,
+    ShadowRow,
 )
 
 logger = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ class State(NamedTuple):
     overrides: tuple[OverrideRow, ...] = ()
     marks: tuple[MarkView, ...] = ()
     canary: Canary | None = None  # a newer version that some tenants follow
+    shadow: ShadowRow | None = None  # a policy that is decided beside, and only counted
 
     @property
     def newest_version(self) -> int:
@@ -214,6 +217,7 @@ class Directory:
             logger.error("keys made with pepper %s cannot be used: it is not configured", lost)
         backends = Backend.objects.all().as_rows()
         now = self._now()
+        shadow = Shadow.objects.current(datetime.fromtimestamp(now, UTC))
         self.state = State(
             revision,
             version,
@@ -224,6 +228,7 @@ class Directory:
             Override.objects.current(datetime.fromtimestamp(now, UTC)).as_rows(),
             marks.recent(),
             canary,
+            shadow.as_row() if shadow else None,
         )
 
     def close(self) -> None:

@@ -27,6 +27,7 @@ from gateway.pools import Pool
 from gateway.queue import Turn
 from gateway.quotas import Quotas
 from gateway.records import Recorder
+from gateway.shadow import Shadowing
 from gateway.upstream import (
     BrokenBeforeHead,
     BrokenOff,
@@ -70,6 +71,7 @@ class Proxy:
         self.metrics = metrics
         self.recorder = recorder
         self.quotas = Quotas()
+        self.shadow = Shadowing(directory)
         self.register = Register()
         self.draining = False
 
@@ -160,7 +162,8 @@ class Proxy:
         cost = pool.cost_of(call, caller.tenant, wanted.task_type)
         footprint = pool.footprint_of(call, caller.tenant, wanted.task_type)
         expires_at_ms = pool.latest_start_ms(wanted.tier, deadline_s(journey.request.headers))
-        charged = journey.charged = self.quotas.admit(caller, wanted, cost)
+        with self.shadow.beside(journey, cost):
+            charged = journey.charged = self.quotas.admit(caller, wanted, cost)
         journey.placement = charged.placement
         submit = Submit(
             id=journey.id,

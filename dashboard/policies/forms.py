@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from dashboard.policies import guards
 
-HOW = [("now", "now"), ("canary", "canary"), ("at", "at a time")]
+HOW = [("now", "now"), ("canary", "canary"), ("shadow", "shadow"), ("at", "at a time")]
+MINUTES = [(15, "15 min"), (60, "1 h"), (480, "8 h"), (1440, "1 day")]
 PERCENTS = [(5, "5 %"), (25, "25 %"), (50, "50 %")]
 TIMES = "\N{MULTIPLICATION SIGN}"
 FURTHEST = timedelta(days=90)
@@ -67,6 +68,9 @@ class PublishForm(forms.Form):
         choices=[*guards.LABELS.items()], required=False, initial=[*guards.GUARDS]
     )
     promotes = forms.BooleanField(required=False)
+    minutes = forms.TypedChoiceField(
+        choices=MINUTES, coerce=int, required=False, empty_value="60", initial=60
+    )
     at = forms.CharField(max_length=20, required=False)
     zone = forms.CharField(max_length=64, required=False, initial="UTC")
 

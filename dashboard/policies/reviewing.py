@@ -10,7 +10,17 @@ from django.views.decorators.http import require_http_methods, require_POST
 from dashboard.accounts.confirming import ask_again
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_draft, may_publish
-from dashboard.policies import canary, diff, edit, managed, previews, publish, timed, yaml_text
+from dashboard.policies import (
+    canary,
+    diff,
+    edit,
+    managed,
+    previews,
+    publish,
+    shadowing,
+    timed,
+    yaml_text,
+)
 from dashboard.policies import review as meaning
 from dashboard.policies.editing import frame, link
 from dashboard.policies.fields import Document
@@ -75,6 +85,8 @@ def _publish(draft: Draft, form: PublishForm, request: HttpRequest) -> None:
     if said["how"] == "canary":
         how = (int(said["percent"]), said["guards"], said["promotes"])
         canary.start(draft, said["edit"], form.text, *how, author, request)
+    elif said["how"] == "shadow":
+        shadowing.start(draft, said["edit"], form.text, int(said["minutes"]), author, request)
     elif said["how"] == "at":
         at, zone = said["moment"], said["zone"]
         timed.schedule(draft, said["edit"], form.text, at, zone, author, request)

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from dashboard.policies import editing, previewing, reviewing, trying, views
+from dashboard.policies import editing, previewing, reviewing, shadowing, trying, views
 
 app_name = "policies"
 urlpatterns = [
@@ -11,6 +11,8 @@ urlpatterns = [
     path("canary/", trying.card, name="canary"),
     path("canary/<int:version>/promote/", trying.promote, name="promote"),
     path("canary/<int:version>/back/", trying.take_back, name="take-back"),
+    path("shadow/", shadowing.card, name="shadow"),
+    path("shadow/end/", shadowing.stop, name="shadow-end"),
     path("at/", views.at, name="at"),
     path("scheduled/<int:pk>/cancel/", views.cancel, name="cancel"),
     path("compare/", views.compare, name="compare"),

@@ -14,7 +14,7 @@ from dashboard.accounts.permissions import (
     may_read_policy,
     may_roll_back,
 )
-from dashboard.policies import diff, managed, publish, timed, trying, yaml_text
+from dashboard.policies import diff, managed, publish, shadowing, timed, trying, yaml_text
 from dashboard.policies.fields import Document
 from dashboard.policies.fields import document as as_document
 from dashboard.policies.forms import MomentForm, ReasonForm, TakeOverForm
@@ -37,6 +37,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     context = {
         **_standing(request),
         **trying.standing(request),
+        **shadowing.standing(request),
         "policy": document,
         "tiers": sorted(document["tiers"], key=lambda tier: -tier["priority"]),
         "number": number,

@@ -20,6 +20,7 @@ from gateway.models.overrides import Override, OverrideRow
 from gateway.models.policies import Immutable, PolicyVersion, Rollout
 from gateway.models.reports import TierDay
 from gateway.models.running import TOLD_EVERY_S, GatewayState, InForce
+from gateway.models.shadows import Shadow, ShadowCount, ShadowRow
 from gateway.models.tenants import AlreadyRotated, APIKey, Tenant
 
 __all__ = [
@@ -41,6 +42,9 @@ __all__ = [
     "QueueSample",
     "Revision",
     "Rollout",
+    "Shadow",
+    "ShadowCount",
+    "ShadowRow",
     "Tenant",
     "TierDay",
     "UsageRecord",

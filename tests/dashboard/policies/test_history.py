@@ -38,7 +38,7 @@ def test_the_page_shows_what_is_in_force_and_the_history(as_ada):
 def test_the_page_takes_a_fixed_number_of_queries(as_ada, django_assert_num_queries):
     as_ada.get("/policy/")
 
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(17):
         as_ada.get("/policy/")
 
 
