@@ -107,7 +107,7 @@ def test_from_the_first_link_to_a_passkey_and_back_in(page, started):
 
     sign_out(page)
     looks_right(page)
-    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url("**/live/")
 
     sign_out(page)
@@ -156,7 +156,7 @@ def test_by_a_number_instead_of_a_name_a_passkey_says_why_it_cannot_work(browser
     page = browser.new_page()
     page.goto(f"{started.url}/accounts/login/")
 
-    page.get_by_role("button", name="Sign in with a passkey").click()
+    page.get_by_role("button", name="Use a passkey").click()
 
     page.get_by_text("Passkeys need a name instead of an IP address").wait_for()
     page.context.close()

@@ -60,7 +60,7 @@ def come_by(client: Client, **form: str):
 
 
 def test_whom_the_claim_gives_roles_comes_in_with_them(client, oidc):
-    assert b"Sign in by sso.example.org" in client.get("/accounts/login/").content
+    assert b"Continue with sso.example.org" in client.get("/accounts/login/").content
 
     answer = come_by(client, next="/policy/")
 
@@ -195,7 +195,7 @@ def test_being_asked_again_leads_there_again_and_asks_there_too(client, oidc, ac
     session.save()
     asked = client.get("/tenant/acme/keys/new/")
     assert asked.status_code == 403
-    assert b"Sign in by sso.example.org" in asked.content
+    assert b"Continue with sso.example.org" in asked.content
 
     answer = come_by(client, next="/tenant/acme/keys/new/")
 
@@ -206,6 +206,6 @@ def test_being_asked_again_leads_there_again_and_asks_there_too(client, oidc, ac
 
 
 def test_without_a_provider_there_is_no_button_and_no_page(client, db):
-    assert b"Sign in by" not in client.get("/accounts/login/").content
+    assert b"Continue with" not in client.get("/accounts/login/").content
     assert client.post("/accounts/provider/").status_code == 404
     assert client.get(urlsplit(BACK).path).status_code == 404
