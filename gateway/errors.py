@@ -275,8 +275,9 @@ def deadline_unreachable(expected_s: float, retry_after_s: float) -> GatewayErro
     )
 
 
-def evicted(reason: str) -> GatewayError:
-    message = f"An operator removed this request from the queue: {reason}"
+def evicted(reason: str, *, running: bool = False) -> GatewayError:
+    done = "ended this request while it ran" if running else "removed this request from the queue"
+    message = f"An operator {done}: {reason}"
     return GatewayError(
         503,
         "evicted",

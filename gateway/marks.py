@@ -21,6 +21,7 @@ DONE = {
     "move": "moved",
     "boost": "boosted",
     "evict": "evicted",
+    "abort": "aborted",
 }
 
 

@@ -15,11 +15,14 @@ from typing import Literal, cast
 from asgiref.sync import sync_to_async
 from django.db import Error, close_old_connections
 
+from gateway import errors
 from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core.ops import Drain, Op, Pause
 from gateway.core.selection import select
 from gateway.core.snapshot import OverrideView
+from gateway.inquiry import Register
+from gateway.journey import Journey
 from gateway.models import Override, OverrideRow
 from gateway.pools import Pool
 from gateway.queue import Queue
@@ -31,9 +34,10 @@ UNDOABLE = 20  # boosts whose requests are remembered
 
 
 class Overrides:
-    def __init__(self, directory: Directory, fleet: Fleet) -> None:
+    def __init__(self, directory: Directory, fleet: Fleet, register: Register) -> None:
         self._directory = directory
         self._fleet = fleet
+        self._register = register
         self._held: dict[int, OverrideRow] = {}  # in force here, by id
         self._seen: set[int] | None = None  # orders met by now; None: not one look yet
         self._boosted: OrderedDict[int, list[str]] = OrderedDict()  # by order: whom it reached
@@ -97,6 +101,8 @@ class Overrides:
     # What is done once
 
     async def _do(self, row: OverrideRow, now: float) -> int:
+        if row.verb == "abort":
+            return self._abort(row)
         pool = self._fleet.pools.get(row.pool)
         if pool is None:
             return 0
@@ -116,6 +122,14 @@ class Overrides:
                 self._boosted.popitem(last=False)
         logger.info("%s ordered by %s reached %d requests", row.verb, row.owner, len(reached))
         return len(reached)
+
+    def _abort(self, row: OverrideRow) -> int:
+        """End what runs.  Its slot is back once the exchange with the model server is closed."""
+        found = [self._register.known_by(id) for id in row.selection.ids]
+        running = [one for one in found if isinstance(one, Journey) and one.dispatch is not None]
+        for journey in running:
+            journey.cut(errors.evicted(row.reason, running=True))
+        return len(running)
 
     def _meant(self, pool: Pool, row: OverrideRow, now: float) -> list[str]:
         if row.undoes is not None:

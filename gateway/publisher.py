@@ -41,7 +41,7 @@ class Publisher:
         self.fleet = fleet
         self.recorder = recorder
         self.register = register
-        self.overrides = Overrides(directory, fleet)
+        self.overrides = Overrides(directory, fleet, register)
         self.listeners: list[Listener] = []
         self.ticked_at: float | None = None  # loop time of the last whole tick
         self._epoch = secrets.token_hex(8)

@@ -85,6 +85,11 @@ def may_move(person: Person) -> bool:
     return _has(person, ADMIN)
 
 
+def may_abort(person: Person) -> bool:
+    """End what runs already, an answer half given."""
+    return _has(person, ADMIN)
+
+
 # Messages
 
 

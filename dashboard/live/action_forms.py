@@ -59,7 +59,7 @@ class OrderForm(forms.Form):
         else:
             self.fields["typed"].label = f"Type {effect.typed}"
             self.fields["typed"].help_text = "It shows that this is meant."
-        if verb in ("drain", "evict"):
+        if verb in ("drain", "evict", "abort"):
             self.fields["reason"].help_text = "Callers read it."
 
     def clean_typed(self) -> str:

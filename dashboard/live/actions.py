@@ -31,12 +31,14 @@ TITLES = {
     "boost": "Boost or demote",
     "evict": "Evict",
     "move": "Move",
+    "abort": "Abort",
 }
 MEANINGS = {
     "pause": "Nothing of it is sent to a model server; it goes on accepting.",
     "drain": "It refuses what arrives and finishes what it has.",
     "boost": "Higher is more urgent. It ends with each request.",
     "evict": "Removes them from the line.",
+    "abort": "Ends what runs already.",
     "move": "An override beside the policy, not in it.",
 }
 

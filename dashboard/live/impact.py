@@ -71,6 +71,15 @@ def evict(touched: int, *, exactly: bool) -> Impact:
     return Impact(said, 2 if typed else 1, "evict" if typed else "")
 
 
+def abort(touched: int) -> Impact:
+    said = (
+        f"{count(touched)} running {'request ends' if touched == 1 else 'requests end'} with your "
+        "reason; what was streamed so far stays with the caller.",
+        "The slot is free once the model server has let go. There is no undo.",
+    )
+    return Impact(said, 2, "abort")
+
+
 def move(
     policy: Policy, tenant: str, to: str, waiting: int, running: OverrideView | None, clock: str
 ) -> Impact:

@@ -82,6 +82,7 @@ def explained(request: HttpRequest, id: str) -> HttpResponse:
         "id": id,
         "pending": document is None,
         "request_known": bool(document),
+        "running": document["request"]["state"] == "running" if document else False,
         "said": why.sentences(document) if document else [],
     }
     template = "live/_why.html" if "fragment" in request.GET else "live/why.html"

@@ -14,7 +14,7 @@ from django.http import QueryDict
 
 from dashboard.live import impact
 from dashboard.live.impact import Impact
-from dashboard.live.line import FIELDS
+from dashboard.live.line import FIELDS, Filter
 from dashboard.live.overrides import Order
 from dashboard.live.views import FRAME_KEY
 from gateway import questions
@@ -95,7 +95,10 @@ def order_of(verb: str, asked: QueryDict, now: Scene) -> Order:
             tiers = ", ".join(one.name for one in now.policy.by_urgency)
             raise Unknown(f"There is no tier {tier!r}. There is {tiers}.")
         return Order(verb, pool, tier)
-    return Order(verb, pool, selection=_selection(asked))
+    chosen = _selection(asked)
+    if verb == "abort" and not chosen.ids:
+        raise Unknown("Say which requests, by their ids.")
+    return Order(verb, pool, selection=chosen)
 
 
 def _selection(asked: QueryDict) -> Selection:
@@ -127,6 +130,8 @@ def look(order: Order, now: Scene) -> tuple[Impact, int | None]:
     if now.frame is None:
         return Impact((), 1, cannot=SILENT), None
     touched, exactly = count(order, now)
+    if order.verb == "abort":
+        return impact.abort(touched), touched
     if order.verb == "boost":
         return impact.boost(touched, order.by, exactly=exactly), touched
     return impact.evict(touched, exactly=exactly), touched
@@ -145,7 +150,10 @@ def count(order: Order, now: Scene) -> tuple[int, bool]:
         return len(chosen.ids), True
     whole = _whole_line(order.pool, pool.waiting if pool else 0)
     if whole is not None:
-        return sum(_fits(row, chosen) for row in whole), True
+        takes = Filter(
+            {f: frozenset(v) for f in FIELDS.values() if (v := getattr(chosen, f))}
+        ).takes
+        return sum(takes(row) for row in whole), True
     at_most = sum(
         _crowd(
             lambda pool, tier, tenant: (
@@ -164,11 +172,6 @@ def _whole_line(pool: str, waiting: int) -> tuple[HeadRow, ...] | None:
     rows = msgspec.json.decode(answer, type=dict[str, tuple[HeadRow, ...]]) if answer else {}
     line = rows.get(pool, ())
     return line if line and len(line) >= waiting else None
-
-
-def _fits(row: HeadRow, chosen: Selection) -> bool:
-    wanted = {field: getattr(chosen, field) for field in FIELDS.values()}
-    return all(not values or getattr(row, field) in values for field, values in wanted.items())
 
 
 def _crowd(takes: Callable[[str, str, str], bool]) -> list[int]:

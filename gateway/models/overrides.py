@@ -1,4 +1,4 @@
-"""What people order against the policy for a while, or once: pause, drain, move; boost, evict.
+"""What people order against the policy for a while, or once: pause, drain, move; boost, evict, abort.
 
 The row is the order.  Running gateways see it within a second, do it, and write their answer back.
 An order that lasts is in force until ``ends_at``, whatever restarts in between.
@@ -85,12 +85,13 @@ class Override(Announced):
         BOOST = "boost"
         EVICT = "evict"
         MOVE = "move"
+        ABORT = "abort"
 
     verb = models.CharField(max_length=8, choices=Verb)
     pool = models.CharField(max_length=63, blank=True)  # "" for a move: it holds in all pools
     tier = models.CharField(max_length=32, blank=True)  # paused or drained; where to move to
     tenant = models.CharField(max_length=63, blank=True)  # moved
-    selection = models.JSONField(default=dict)  # which waiting requests: a core ``Selection``
+    selection = models.JSONField(default=dict)  # which requests: a core ``Selection``
     by = models.SmallIntegerField(default=0)  # levels of a boost
     undoes = models.ForeignKey("self", models.PROTECT, null=True, related_name="+")
     scope = models.CharField(max_length=120, db_index=True)  # orders about one thing follow another

@@ -13,11 +13,30 @@ let seen = { pool: "", filter: {}, atS: 0 };
 document.addEventListener("laneway:frame", ({ detail: { frame, pool, view } }) => {
   seen = { pool: pool.name, filter: view?.filter ?? {}, atS: frame.at };
   if (!sameStrips(shownStrips(), frame.overrides ?? [])) renewStrips();
+  for (const row of document.querySelectorAll("[data-tiers] [data-tier]")) tellEnd(row, pool.name, frame.overrides ?? []);
   if (!operates) return;
   for (const menu of document.querySelectorAll("[data-tier-acts]")) offer(menu, pool.tiers);
   patchRows();
   tellChosen();
 });
+
+/** How long a tier is held, under the word that says so; actions.js counts it down. */
+function tellEnd(row, pool, overrides) {
+  const order = overrides.find((one) => !one.tenant && one.pool === pool && one.tier === row.dataset.tier);
+  let time = row.querySelector("[data-held-until]");
+  if (!order) {
+    time?.remove();
+    return;
+  }
+  if (!time) {
+    time = document.createElement("time");
+    time.className = "held-until";
+    time.dataset.heldUntil = "";
+    row.querySelector('[data-cell="state"]').after(time);
+  }
+  time.dataset.ends = order.ends_at;
+  time.title = `${order.verb} by ${order.by}: ${order.reason}`;
+}
 
 /** What cannot be done now says why, beside what it would be. */
 function offer(menu, tiers) {

@@ -91,6 +91,7 @@ OPEN_TO: dict[str, set[str]] = {
     "live:order": WATCHERS,
     "live:act": DRAFTERS,
     "live:act move": {"admin"},
+    "live:act abort": {"admin"},
     "live:end": DRAFTERS,
     "live:extend": DRAFTERS,
     "live:undo": DRAFTERS,
@@ -223,6 +224,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "delivery:retry": {"pk": "1"},
     "live:act": {"verb": "pause"},
     "live:act move": {"verb": "move"},
+    "live:act abort": {"verb": "abort"},
     "live:order": {"pk": "1"},
     "live:end": {"pk": "1"},
     "live:extend": {"pk": "1"},
@@ -247,7 +249,7 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "tenant:key-change revoke": {"action": "revoke"},
 }
 # What an address asks for behind its question mark.
-QUERIES = {"live:act": "?tier=batch&tenant=acme", "policies:compare": "?a=1&b=1"}
+QUERIES = {"live:act": "?tier=batch&tenant=acme&ids=req_1", "policies:compare": "?a=1&b=1"}
 POSTED = {
     "alerts:line",
     "alerts:ack",

@@ -1,5 +1,6 @@
 """What people order, as running gateways do it: from rows, within a tick, also after a restart."""
 
+import json
 from datetime import timedelta
 from itertools import count
 
@@ -293,7 +294,7 @@ def hold(gateway, *rows: Override) -> Overrides:
     directory = gateway.proxy.directory
     values = tuple(one.as_row()._replace(id=n, answered=True) for n, one in enumerate(rows, 1))
     directory.state = directory.state._replace(overrides=values)
-    return Overrides(directory, gateway.proxy.fleet)
+    return Overrides(directory, gateway.proxy.fleet, gateway.proxy.register)
 
 
 async def test_a_drained_tier_answers_503_with_its_reason_and_when_to_come_back(gateway):
@@ -362,6 +363,41 @@ async def test_the_evicted_are_told_the_reason_and_to_give_up(gateway):
     assert one.json()["error"]["code"] == "evicted"
     assert "wrong file" in one.json()["error"]["message"]
     assert one.headers["x-should-retry"] == "false"
+
+
+async def test_an_aborted_request_ends_its_stream_with_the_reason_and_frees_its_slot(gateway):
+    overrides = hold(gateway)
+    await overrides.keep()
+    async with gateway.chat("chat") as call:
+        await until(lambda: gateway.vllm.generations)
+        gateway.vllm.generations[0].token("one ")
+        await until(lambda: b"one " in call.content)
+        (journey,) = gateway.proxy.register.journeys.values()
+        order = row("abort", selection={"ids": [journey.id, "gone"]}, reason="runs for ever")
+        state = gateway.proxy.directory.state
+        gateway.proxy.directory.state = state._replace(overrides=(order.as_row()._replace(id=9),))
+        await overrides.keep()
+        await call.done()
+
+    assert json.loads(call.events[-2].removeprefix("data: "))["error"]["code"] == "evicted"
+    assert "runs for ever" in call.events[-2]
+    assert call.events[-1] == "data: [DONE]"
+    assert gateway.in_flight == 0
+
+
+async def test_what_waits_is_not_aborted(gateway):
+    overrides = hold(gateway, row("pause", tier="batch"))
+    await overrides.keep()
+    async with gateway.chat("batch_inference") as call:
+        await until(lambda: gateway.waiting == 1)
+        (journey,) = gateway.proxy.register.journeys.values()
+        order = row("abort", selection={"ids": [journey.id]}).as_row()._replace(id=9)
+        state = gateway.proxy.directory.state
+        gateway.proxy.directory.state = state._replace(overrides=(*state.overrides, order))
+        await overrides.keep()
+
+        assert gateway.waiting == 1
+        assert not call.ended
 
 
 async def test_a_moved_tenants_answer_says_that_it_was_moved(gateway):

@@ -198,6 +198,18 @@ def test_a_move_says_whom_it_lifts_past_what_and_is_the_admins(ada, otto, acme):
     assert AuditEvent.objects.get(verb="tenant.moved").tenant == "acme"
 
 
+def test_ending_what_runs_is_the_admins_and_typed(ada, otto):
+    where = address("abort", pool="default", ids="req_1")
+
+    assert otto.get(where).status_code == 403
+    assert ada.post(where, filled("abort")).status_code == 422
+    ada.post(where, filled("abort", typed="abort"))
+
+    row = Override.objects.get()
+    assert (row.verb, row.selection, row.ends_at) == ("abort", {"ids": ["req_1"]}, None)
+    assert AuditEvent.objects.filter(verb="request.aborted").count() == 1
+
+
 # What cannot be done
 
 
@@ -208,6 +220,7 @@ def test_a_move_says_whom_it_lifts_past_what_and_is_the_admins(ada, otto, acme):
         ("pause", {"pool": "other", "tier": "batch"}, "There is no pool"),
         ("boost", {"pool": "other"}, "There is no pool"),
         ("move", {"tenant": "nobody"}, "There is no tenant"),
+        ("abort", {"tier": "batch"}, "Say which requests"),
         ("evict", {"ids": ",".join(map(str, range(501)))}, "At most 500"),
     ],
 )
