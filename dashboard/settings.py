@@ -175,6 +175,7 @@ LANEWAY_BACKEND_KEY = env("VLLM_API_KEY")  # sent to every backend
 LANEWAY_ALLOW_PRIVATE_TARGETS = envbool("LANEWAY_ALLOW_PRIVATE_TARGETS", False)  # for messages
 LANEWAY_HEARTBEAT_URL = "".join(envurl("LANEWAY_HEARTBEAT_URL", ("http", "https"), host=True))
 LANEWAY_URL = "".join(envurl("LANEWAY_URL", ("http", "https"), host=True))  # in links
+LANEWAY_OTLP = "".join(envurl("OTEL_EXPORTER_OTLP_ENDPOINT", ("http", "https"), host=True))
 LANEWAY_METRICS_ALLOW = envnetworks("LANEWAY_METRICS_ALLOW", "127.0.0.0/8,::1")
 _names = envlist(
     "LANEWAY_HOST_NAMES", r"\*|\.?[A-Za-z0-9\[\]:._-]+", "host names, separated by commas"

@@ -16,7 +16,7 @@ django.setup()
 import msgspec
 from django.conf import settings
 
-from gateway import errors
+from gateway import errors, tracing
 from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core import wire
@@ -79,7 +79,10 @@ class DataPlane:
         self.upstream = Upstream()
         self.fleet = Fleet(settings.LANEWAY_BACKEND_KEY)
         self.metrics = Metrics(self.fleet)
-        self.proxy = Proxy(self.directory, self.fleet, self.upstream, self.metrics, self.recorder)
+        self.tracing = tracing.start(settings.LANEWAY_OTLP)
+        self.proxy = Proxy(
+            *(self.directory, self.fleet, self.upstream, self.metrics, self.recorder, self.tracing)
+        )
         self.publisher = Publisher(self.directory, self.fleet, self.recorder, self.proxy.register)
         self.presence = Presence(self.directory)
         self.publisher.listeners += [self.presence.tell, *self._listeners]
@@ -104,6 +107,8 @@ class DataPlane:
         await self.fleet.close()
         await self.upstream.close()
         await self.recorder.close()
+        if self.tracing is not None:
+            await self.tracing.close()
         await self.presence.close()
         self.directory.close()
         self.running = False

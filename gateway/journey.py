@@ -6,6 +6,7 @@ Also the headers a caller gets back, since they tell just this.
 import asyncio
 import math
 import secrets
+from typing import TYPE_CHECKING
 
 from gateway import errors
 from gateway.auth import Caller
@@ -17,6 +18,9 @@ from gateway.exchange import HungUp, Reply, Request
 from gateway.headers import callers_own_id
 from gateway.pools import Pool
 from gateway.quotas import Charged
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 
 class Journey:
@@ -41,6 +45,7 @@ class Journey:
         "reply",
         "request",
         "shown_id",
+        "span",
         "status",
         "task",
         "usage",
@@ -74,6 +79,7 @@ class Journey:
         self.code = ""
         self.status = 0
         self.verdict: errors.GatewayError | HungUp | None = None
+        self.span: Span | None = None  # of ``tracing``, where that is on
 
     # What happened
 

@@ -28,6 +28,7 @@ from gateway.queue import Turn
 from gateway.quotas import Quotas
 from gateway.records import Recorder
 from gateway.shadow import Shadowing
+from gateway.tracing import Tracing
 from gateway.upstream import (
     BrokenBeforeHead,
     BrokenOff,
@@ -64,12 +65,14 @@ class Proxy:
         upstream: Upstream,
         metrics: Metrics,
         recorder: Recorder,
+        tracing: Tracing | None = None,
     ) -> None:
         self.directory = directory
         self.fleet = fleet
         self.upstream = upstream
         self.metrics = metrics
         self.recorder = recorder
+        self.tracing = tracing
         self.quotas = Quotas()
         self.shadow = Shadowing(directory)
         self.register = Register()
@@ -78,6 +81,8 @@ class Proxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         journey = Journey(Request(scope, receive), Reply(send))
         self.register.enter(journey)
+        if self.tracing is not None:
+            self.tracing.begin(journey)
         try:
             await self._answer(journey)
         except HungUp:
@@ -99,6 +104,8 @@ class Proxy:
             self.register.leave(journey)
             self.metrics.finished(journey)
             self.recorder.record(journey)
+            if self.tracing is not None:
+                self.tracing.finished(journey)
 
     def _caller(self, request: Request, endpoint: str) -> Caller:
         return self.directory.authenticate(request.headers, endpoint, request.address)
@@ -223,11 +230,13 @@ class Proxy:
         until then another server can take over, or the failure be told with a true status."""
         call = journey.call
         assert call is not None
+        tracing = self.tracing
+        received = journey.request.headers if tracing is None else tracing.continued(journey)
         async with self.upstream.exchange(
             backend.origin,
             "POST",
             call.endpoint,
-            headers.upstream(journey.request.headers, journey.id, number, backend.api_key),
+            headers.upstream(received, journey.id, number, backend.api_key),
             body,
             streaming=call.stream,
         ) as response:

@@ -11,7 +11,7 @@ import tempfile
 other_database = os.environ.get("LANEWAY_TESTS_ON", "")  # by default SQLite
 for name in ("DATABASE_URL", "REDIS_URL", "VLLM_URL", "VLLM_API_KEY", "PORT", "HOST"):
     os.environ.pop(name, None)
-for name in [name for name in os.environ if name.startswith("LANEWAY_")]:
+for name in [name for name in os.environ if name.startswith(("LANEWAY_", "OTEL_"))]:
     del os.environ[name]
 home = os.environ["LANEWAY_HOME"] = tempfile.mkdtemp(prefix="laneway-tests-")
 atexit.register(shutil.rmtree, home, ignore_errors=True)
