@@ -80,9 +80,10 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         context["form"] = OrderForm(verb, effect, now.policy, initial=fresh(verb, seen))
         return _form(request, verb, context)
     form = context["form"] = OrderForm(verb, effect, now.policy, request.POST)
-    if effect.cannot and not Override.objects.filter(key=request.POST.get("key", "")).exists():
+    valid = form.is_valid()
+    if effect.cannot and not (valid and overrides.was_sent(form.cleaned_data["key"])):
         return _form(request, verb, context, 409)
-    if not form.is_valid():
+    if not valid:
         form.shown_again(confirmed=True)
         return _form(request, verb, context, 422)
     said = form.cleaned_data

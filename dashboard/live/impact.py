@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from dashboard.live.templatetags.units import count, seconds, span
 from gateway.core.policy import Policy
-from gateway.core.snapshot import OverrideView, TierView
+from gateway.core.snapshot import TierView
 
 MOST_AT_ONCE = 5  # requests boosted without a question
 TYPED_FROM = 21  # requests evicted only with a typed name
@@ -21,14 +21,22 @@ class Impact(NamedTuple):
     cannot: str = ""  # why it cannot be done now
 
 
+class Running(NamedTuple):
+    """What is in force about the same tier or tenant."""
+
+    verb: str
+    by: str
+    tier: str
+    until: str  # as people read it
+
+
 def named(name: str, priority: int) -> str:
     return f"{name} ({str(priority).replace('-', MINUS)})"
 
 
-def pause(tier: TierView, running: OverrideView | None, clock: str) -> Impact:
-    """``clock`` is when what is running ends, as people read it."""
+def pause(tier: TierView, running: Running | None) -> Impact:
     if running is not None and running.verb == "pause":
-        return Impact((), 1, cannot=_already(tier, running, clock))
+        return Impact((), 1, cannot=_already(tier, running))
     said = [f"{count(tier.waiting)} wait, {_arrive(tier)}, {_until_full(tier)}."]
     if tier.oldest_s is not None:
         left_s = tier.max_wait_s - tier.oldest_s
@@ -36,18 +44,18 @@ def pause(tier: TierView, running: OverrideView | None, clock: str) -> Impact:
             f"The oldest has waited {seconds(tier.oldest_s)}; it expires in {seconds(max(0, left_s))} "
             f"unless the tier is resumed."
         )
-    said += _replaces(running, clock)
+    said += _replaces(running)
     return Impact(tuple(said), 1)
 
 
-def drain(tier: TierView, running: OverrideView | None, clock: str) -> Impact:
+def drain(tier: TierView, running: Running | None) -> Impact:
     if running is not None and running.verb == "drain":
-        return Impact((), 2, tier.name, cannot=_already(tier, running, clock))
+        return Impact((), 2, tier.name, cannot=_already(tier, running))
     said = [
         f"Who asks for it gets 503 and your reason: {_arrive(tier)}.",
         f"{count(tier.waiting)} wait and {count(tier.in_flight)} run: they are finished{_until_empty(tier)}.",
     ]
-    return Impact((*said, *_replaces(running, clock)), 2, tier.name)
+    return Impact((*said, *_replaces(running)), 2, tier.name)
 
 
 def boost(touched: int, by: int, *, exactly: bool) -> Impact:
@@ -80,9 +88,7 @@ def abort(touched: int) -> Impact:
     return Impact(said, 2, "abort")
 
 
-def move(
-    policy: Policy, tenant: str, to: str, waiting: int, running: OverrideView | None, clock: str
-) -> Impact:
+def move(policy: Policy, tenant: str, to: str, waiting: int, running: Running | None) -> Impact:
     """``to`` is empty before a tier was chosen."""
     tier = policy.tier(to)
     place = named(tier.name, tier.priority) if tier else "the tier you choose"
@@ -95,19 +101,19 @@ def move(
     if waiting:
         said.append(f"{count(waiting)} that wait stay where they are.")
     if running is not None:
-        said.append(f"It ends the move to {running.tier} by {running.by}, until {clock}.")
+        said.append(f"It ends the move to {running.tier} by {running.by}, until {running.until}.")
     return Impact(tuple(said), 1)
 
 
-def _already(tier: TierView, running: OverrideView, clock: str) -> str:
+def _already(tier: TierView, running: Running) -> str:
     word = "paused" if running.verb == "pause" else "draining"
-    return f"{tier.name} is {word} already, by {running.by}, until {clock}. Resume or extend that."
+    return f"{tier.name} is {word} already, by {running.by}, until {running.until}. Resume or extend that."
 
 
-def _replaces(running: OverrideView | None, clock: str) -> list[str]:
+def _replaces(running: Running | None) -> list[str]:
     if running is None:
         return []
-    return [f"It takes the place of the {running.verb} by {running.by}, until {clock}."]
+    return [f"It takes the place of the {running.verb} by {running.by}, until {running.until}."]
 
 
 def _arrive(tier: TierView) -> str:

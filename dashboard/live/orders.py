@@ -5,23 +5,24 @@ words that filter the live page; the form says the rest.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import NamedTuple
 
 import msgspec
 from django.core.cache import cache
 from django.http import QueryDict
+from django.utils import timezone
 
 from dashboard.live import impact
-from dashboard.live.impact import Impact
+from dashboard.live.impact import Impact, Running
 from dashboard.live.line import FIELDS, Filter
 from dashboard.live.overrides import Order
 from dashboard.live.views import FRAME_KEY
 from gateway import questions
 from gateway.core.policy import Policy, default_policy
 from gateway.core.selection import Selection
-from gateway.core.snapshot import Frame, HeadRow, OverrideView, PoolView, TierView
-from gateway.models import PolicyVersion, Tenant
+from gateway.core.snapshot import Frame, HeadRow, PoolView, TierView
+from gateway.models import Override, PolicyVersion, Tenant
 
 CROWDS_KEY = "laneway.live.crowds"
 MOST_IDS = 500
@@ -46,19 +47,6 @@ class Scene(NamedTuple):
         view = self.pool(pool)
         return next((tier for tier in view.tiers if tier.name == name), None) if view else None
 
-    def running(self, order: Order) -> OverrideView | None:
-        """What is in force about the same tier or tenant."""
-        found = self.frame.overrides if self.frame else ()
-        if order.verb == "move":
-            found = tuple(one for one in found if one.tenant == order.tenant)
-        else:
-            found = tuple(
-                one
-                for one in found
-                if not one.tenant and one.tier == order.tier and one.pool == order.pool
-            )
-        return next(iter(found), None)
-
 
 def scene() -> Scene:
     newest = PolicyVersion.objects.newest()
@@ -80,6 +68,8 @@ def order_of(verb: str, asked: QueryDict, now: Scene) -> Order:
     Raises:
         Unknown: it names a pool, tier or tenant that is not there, or too many requests.
     """
+    if any("\0" in text for text in asked.values()):
+        raise Unknown("The address has a character that no name has.")
     pools = [pool.name for pool in now.frame.pools] if now.frame else []
     pool = asked.get("pool", "") or (pools[0] if pools else "default")
     if pools and pool not in pools and verb != "move":
@@ -116,17 +106,16 @@ def _values(text: str) -> tuple[str, ...]:
 
 def look(order: Order, now: Scene) -> tuple[Impact, int | None]:
     """The effect of an order, and how many waiting requests it is about, where it is about some."""
-    running = now.running(order)
-    ends = clock(running.ends_at) if running else ""
+    running = _running(order)
     if order.verb == "move":
         waiting = sum(_crowd(lambda pool, tier, tenant: tenant == order.tenant))
-        return impact.move(now.policy, order.tenant, order.tier, waiting, running, ends), None
+        return impact.move(now.policy, order.tenant, order.tier, waiting, running), None
     if order.verb in ("pause", "drain"):
         tier = now.tier(order.pool, order.tier)
         if tier is None:
             return _unseen(order), None
         judge = impact.pause if order.verb == "pause" else impact.drain
-        return judge(tier, running, ends), tier.waiting
+        return judge(tier, running), tier.waiting
     if now.frame is None:
         return Impact((), 1, cannot=SILENT), None
     touched, exactly = count(order, now)
@@ -169,8 +158,9 @@ def count(order: Order, now: Scene) -> tuple[int, bool]:
 def _whole_line(pool: str, waiting: int) -> tuple[HeadRow, ...] | None:
     """Everybody who waits, where somebody looks at the line and it is short enough."""
     answer = questions.ask_line()
-    rows = msgspec.json.decode(answer, type=dict[str, tuple[HeadRow, ...]]) if answer else {}
-    line = rows.get(pool, ())
+    if answer is None:
+        return None
+    line = msgspec.json.decode(answer, type=dict[str, tuple[HeadRow, ...]]).get(pool, ())
     return line if line and len(line) >= waiting else None
 
 
@@ -179,5 +169,9 @@ def _crowd(takes: Callable[[str, str, str], bool]) -> list[int]:
     return [waiting for place, waiting in crowds.items() if takes(*place)]
 
 
-def clock(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%H:%M} UTC"
+def _running(order: Order) -> Running | None:
+    """By the rows: a frame is a second old."""
+    row = Override.objects.in_force(timezone.now()).filter(scope=order.scope).first()
+    if row is None or row.ends_at is None:
+        return None
+    return Running(row.verb, row.owner, row.tier, f"{row.ends_at.astimezone(UTC):%H:%M} UTC")

@@ -70,6 +70,11 @@ def permits(person: Person, verb: str) -> bool:
     return PERMITS.get(verb, may_operate)(person)
 
 
+def was_sent(key: str) -> bool:
+    """Whether this form arrived before: it is answered as then, whatever has changed since."""
+    return Override.objects.filter(key=key).exists()
+
+
 @transaction.atomic
 def begin(
     request: HttpRequest,

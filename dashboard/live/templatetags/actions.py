@@ -10,7 +10,8 @@ from dashboard.accounts.permissions import may_watch
 from dashboard.live.overrides import UNDO_WITHIN_S, permits
 from dashboard.live.templatetags.units import count, seconds
 from gateway import marks
-from gateway.models import Override
+from gateway.models import GatewayState, Override
+from gateway.models.overrides import ONCE_WITHIN
 
 register = template.Library()
 SIGNS = {"pause": "‖", "drain": "▼", "move": "⇄"}
@@ -57,23 +58,43 @@ def told(row: Override) -> str:
 
 
 @register.filter
+def answered(row: Override) -> bool:
+    """Whether nothing more is to be heard of it."""
+    return row.ended_at is not None or (row.gateways > 0 and not _missing(row))
+
+
+@register.filter
 def answer(row: Override) -> str:
-    """The gateway's own answer, as far as there is one."""
+    """The gateways' own answer, as far as there is one."""
     if not row.gateways:
-        if row.lasts and row.ended_at is not None:
+        if row.ended_at is not None:
             return "It ended before a gateway answered."
         if (timezone.now() - row.begun_at).total_seconds() < ANSWER_WITHIN_S:
             return "The gateway has not answered yet."
         return "The gateway has not answered: it may be down."
+    missing, of = _missing(row), _missing(row) + row.gateways
+    late = f" {missing} of {of} gateways {'has' if missing == 1 else 'have'} not answered."
+    return _outcome(row) + (late if missing else "")
+
+
+def _outcome(row: Override) -> str:
     reached = row.applied or 0
     if row.lasts:
-        waits = f" {count(reached)} waited then." if row.verb != Override.Verb.MOVE else ""
-        return f"In force.{waits}"
+        waited = f" {count(reached)} waited then." if row.verb != Override.Verb.MOVE else ""
+        return f"{'In force' if row.ended_at is None else 'Was in force'}.{waited}"
     if row.seen is None or reached >= row.seen:
         return f"Applied to {count(reached)}."
     gone = row.seen - reached
     left = "was dispatched or left" if gone == 1 else "were dispatched or left"
     return f"Applied to {count(reached)} of {count(row.seen)}; {count(gone)} {left} meanwhile."
+
+
+def _missing(row: Override) -> int:
+    """Running gateways that owe an answer; of an old order nobody is asked any more."""
+    now = timezone.now()
+    if now - row.begun_at > ONCE_WITHIN:
+        return 0
+    return max(0, GatewayState.objects.all().alive(now).count() - row.gateways)
 
 
 @register.simple_tag(takes_context=True)

@@ -218,6 +218,8 @@ def test_the_break_glass_pages_need_the_factor_too(client, db):
     root.save()
     client.force_login(root)
 
-    assert client.get("/_admin/", follow=True).redirect_chain[-1][0].startswith("/accounts/factors/")
+    assert (
+        client.get("/_admin/", follow=True).redirect_chain[-1][0].startswith("/accounts/factors/")
+    )
     with_app(root)
     assert client.get("/_admin/").status_code == 200

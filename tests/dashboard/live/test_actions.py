@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from dashboard.audit.models import AuditEvent
 from gateway.core.policy import TenantRules, default_policy
-from gateway.core.snapshot import OverrideView, encode
-from gateway.models import Override, PolicyVersion
+from gateway.core.snapshot import encode
+from gateway.models import GatewayState, Override, PolicyVersion
 from tests.support.frames import Traffic
 from tests.support.people import person
 
@@ -221,6 +221,8 @@ def test_ending_what_runs_is_the_admins_and_typed(ada, otto):
         ("boost", {"pool": "other"}, "There is no pool"),
         ("move", {"tenant": "nobody"}, "There is no tenant"),
         ("abort", {"tier": "batch"}, "Say which requests"),
+        ("move", {"tenant": "a%00"}, "a character that no name has"),
+        ("boost", {"ids": "a%00"}, "a character that no name has"),
         ("evict", {"ids": ",".join(map(str, range(501)))}, "At most 500"),
     ],
 )
@@ -235,20 +237,16 @@ def test_an_unknown_action_is_not_found(otto):
     assert otto.get(address("explode", **TIER)).status_code == 404
 
 
-def test_what_is_paused_cannot_be_paused_and_the_reason_stands_there(otto, frame):
-    running = OverrideView(
-        id=1, verb="pause", pool="default", tier="batch", tenant="", by="ada", reason="",
-        begun_at=0.0, ends_at=1764000000.0,
-    )  # fmt: skip
-    show(replace(frame, overrides=(running,)))
+def test_what_is_paused_cannot_be_paused_and_the_reason_stands_there(otto, ada):
+    pause(ada)
 
-    page = otto.get(address("pause", **TIER))
+    page = otto.get(address("pause", **TIER)).content.decode()
     sent = pause(otto)
 
-    assert "batch is paused already, by ada, until 16:00 UTC" in page.content.decode()
-    assert "disabled" in page.content.decode()
+    row = Override.objects.get()
+    assert f"batch is paused already, by ada, until {row.ends_at:%H:%M} UTC" in page
+    assert "disabled" in page
     assert sent.status_code == 409
-    assert not Override.objects.exists()
 
 
 def test_nobody_waits_so_nobody_is_evicted(otto):
@@ -303,7 +301,10 @@ def test_who_was_faster_is_told_and_nothing_is_done(otto, ada):
     looked = timezone.now() - timedelta(seconds=10)
     pause(ada, reason="hers")
 
-    late = pause(otto, saw_at=looked.timestamp(), reason="mine")
+    late = otto.post(
+        address("drain", **TIER),
+        filled("drain", typed="batch", saw_at=looked.timestamp(), reason="mine"),
+    )
 
     assert late.status_code == 409
     assert "Changed by ada" in late.content.decode()
@@ -429,6 +430,27 @@ def test_the_page_tells_the_gateways_own_answer(otto, seen, applied, told):
 
     assert told in answer.content.decode()
     assert ("data-answered" in answer.content.decode()) == (applied is not None)
+
+
+def test_a_gateway_that_has_not_answered_is_counted(otto):
+    otto.post(address("boost", pool="default", ids="a"), filled("boost", seen=1))
+    row = Override.objects.get()
+    for name in ("one", "two"):
+        GatewayState.objects.create(
+            name=name, pid=1, revision=1, policy_version=1, seen_at=timezone.now()
+        )
+    Override.objects.answer(row.pk, 1, timezone.now())
+
+    said = otto.get(reverse("live:order", args=[row.pk]) + "?fragment").content.decode()
+
+    assert "Applied to 1. 1 of 2 gateways has not answered." in said
+    assert "data-answered" not in said
+
+
+@pytest.mark.parametrize("pk", [2, 2**63, 10**30])
+def test_an_order_that_is_not_there_is_not_found(otto, pk):
+    assert otto.get(f"/live/actions/{pk}/").status_code == 404
+    assert otto.post(f"/live/actions/{pk}/end/").status_code == 404
 
 
 @pytest.mark.parametrize(
