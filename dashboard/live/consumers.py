@@ -7,6 +7,7 @@ not read would pile up in memory.
 
 import asyncio
 import json
+from collections import Counter
 from functools import lru_cache
 from typing import Any
 
@@ -28,11 +29,15 @@ SKIP_AFTER = 3  # unanswered frames
 CLOSE_AFTER_S = 30.0
 RECHECK_S = 10.0
 
-SIGNED_OUT, FORBIDDEN, SLOW = 4401, 4403, 4408
+SOCKETS_MOST = 10  # of one person, in one process
+
+SIGNED_OUT, FORBIDDEN, SLOW, TOO_MANY = 4401, 4403, 4408, 4429
+_open: Counter[str] = Counter()  # sockets by whose they are
 
 
 class LiveConsumer(AsyncWebsocketConsumer):
     joined = False
+    whose = ""
     unanswered = 0
     skipped = False
     answered_at = 0.0
@@ -40,7 +45,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def refusal(self) -> int:
         """0, or the code to close with: who it is, as things stand at this moment."""
-        return await _refusal(await person_now(self.scope["session"].session_key))
+        person = await person_now(self.scope["session"].session_key)
+        self.whose = f"person {person.pk}"
+        return await _refusal(person)
 
     def cut(self, text: str) -> str:
         """What of a frame this connection may see."""
@@ -48,6 +55,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
 
     async def connect(self) -> None:
         refused = await self.refusal()
+        if not refused and _open[self.whose] >= SOCKETS_MOST:
+            refused = TOO_MANY
         if refused:
             # Accepted first: a page can read a close code, but not a handshake that failed.
             await self.accept()
@@ -56,12 +65,14 @@ class LiveConsumer(AsyncWebsocketConsumer):
         self.answered_at = self.checked_at = _now()
         await self.channel_layer.group_add(GROUP, self.channel_name)  # no stranger comes this far
         self.joined = True
+        _open[self.whose] += 1
         await self.accept()
         await self.send(text_data=json.dumps({"k": "hello", "release": release()}))
         await self._send_history()  # frames that arrive meanwhile are handled after it
 
     async def disconnect(self, code: int) -> None:
         if self.joined:
+            _open[self.whose] -= 1
             await self.channel_layer.group_discard(GROUP, self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
@@ -100,7 +111,9 @@ class BoardConsumer(LiveConsumer):
     """The same for a screen on a wall, which is nobody: its cookie is all it has."""
 
     async def refusal(self) -> int:
-        return await _board_refusal(self.scope["cookies"].get(COOKIE, ""))
+        cookie = self.scope["cookies"].get(COOKIE, "")
+        self.whose = f"board {cookie}"
+        return await _board_refusal(cookie)
 
     def cut(self, text: str) -> str:
         return _for_boards(text)

@@ -12,6 +12,7 @@ export const BADGES = {
   polling: "every 5 s",
   "signed-out": "signed out",
   forbidden: "not allowed",
+  crowded: "too many tabs",
 };
 // The gateway's ticker needs a second or two when everything starts at once.
 const PATIENCE_MS = 5_000;
@@ -21,6 +22,7 @@ export function bannerText(link, { socket, ageMs, lastAtS, nowMs, utc }) {
   const silent = ageMs == null ? "No data yet" : `No data for ${age(ageMs)}, last ${timeOfDay(lastAtS * 1000, utc)}`;
   if (link === "signed-out") return `You are signed out. ${silent}. This page goes on by itself once you are back.`;
   if (link === "polling") return "Live sockets are blocked between here and the server: this page asks every 5 s instead.";
+  if (link === "crowded") return `You have ten live pages open already: close one. ${silent}.`;
   if (link === "forbidden") return `Your account may not watch this page. ${silent}.`;
   if (link === "stale" || link === "connecting") return `${silent}. The connection is open, but the gateway sends nothing.`;
   const inS = Math.ceil(((socket.retryAtMs ?? 0) - nowMs) / 1000);

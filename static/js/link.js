@@ -13,7 +13,7 @@ export const DEAD_AFTER_MS = 15_000;
  * @param {boolean} polled whether that frame was asked for, for want of a socket
  */
 export function linkState(socket, ageMs, polled = false) {
-  if (socket.state === "signed-out" || socket.state === "forbidden") return socket.state;
+  if (["signed-out", "forbidden", "crowded"].includes(socket.state)) return socket.state;
   if (polled && socket.state !== "open" && !isStale(ageMs, true)) return "polling";
   if (ageMs == null) return socket.state === "waiting" ? "reconnecting" : "connecting";
   if (socket.state !== "open") return "reconnecting";

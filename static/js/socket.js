@@ -2,7 +2,7 @@
 
 const FIRST_MS = 500;
 const MOST_MS = 10_000;
-const ENDINGS = { 4401: ["signed-out", 5_000], 4403: ["forbidden", 30_000] };
+const ENDINGS = { 4401: ["signed-out", 5_000], 4403: ["forbidden", 30_000], 4429: ["crowded", 30_000] };
 
 /** The wait before try number `attempt` (from 0): doubles up to 10 s, and half of it is left to chance. */
 export function retryDelayMs(attempt, random = Math.random) {
@@ -14,7 +14,7 @@ export function retryDelayMs(attempt, random = Math.random) {
  * @param {object} options
  * @param {string} options.url
  * @param {(message: object) => void} options.onMessage
- * @param {(link: {state: "connecting"|"open"|"waiting"|"resting"|"signed-out"|"forbidden", atMs: number, retryAtMs?: number, failures: number}) => void} options.onState
+ * @param {(link: {state: "connecting"|"open"|"waiting"|"resting"|"signed-out"|"forbidden"|"crowded", atMs: number, retryAtMs?: number, failures: number}) => void} options.onState
  */
 export function connect({ url, onMessage, onState, Socket = WebSocket, random = Math.random }) {
   let socket = null;

@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
+import axe_playwright_python
 import pytest
 from django.conf import settings
 
@@ -32,6 +33,8 @@ window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) =>
   window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
 """
+CELLS = "rows => rows.map((row) => [...row.children].map((cell) => cell.textContent))"
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 LAST = "element => element.data[0].x.at(-1)"
 TRIES = 200  # a tenth of a second apart
 
@@ -334,6 +337,105 @@ def test_utc_is_in_the_address(visit):
 
     assert int(clock.text_content()[:2]) == time.gmtime().tm_hour
     assert page.url.endswith("?tz=utc")
+
+
+def test_a_filter_is_in_the_address_and_back_takes_it_away(visit):
+    page = live(visit())
+    rows = page.locator("[data-line] tr")
+
+    page.locator("[name=tenant]").fill("acme")
+    page.locator("[name=tenant]").press("Enter")
+    page.get_by_text(re.compile(r"^\d+ of \d+ match tenant = acme")).wait_for()
+
+    assert page.url.endswith("/live/?tenant=acme")
+    assert {row[2] for row in rows.evaluate_all(CELLS)} == {"acme"}
+    page.keyboard.press("Escape")
+    page.locator("[name=tenant]").blur()
+    page.keyboard.press("4")  # the fourth tier alone, by its key
+    until(
+        page.locator("[data-tiers]"),
+        "body => body.querySelectorAll('tr:not([hidden])').length === 1",
+    )
+    assert page.url.endswith("/live/?tenant=acme&tier=batch")
+    page.go_back()
+    page.go_back()
+    page.get_by_text(re.compile(r"^the first 50 of")).wait_for()
+    assert page.url.endswith("/live/")
+
+
+def test_a_row_opens_its_explanation_and_renews_it(visit):
+    page = live(visit("/live/?tier=batch", scene="paused"))
+
+    page.locator("[data-line] a").first.click()
+
+    dialog = page.locator("[data-why-dialog]")
+    dialog.get_by_text("Its tier is paused.").wait_for()
+    dialog.get_by_role("button", name="Close").click()
+    page.keyboard.press("Space")
+    page.get_by_text(re.compile(r"^frozen 00:\d\d, [1-9]\d* behind$")).wait_for(timeout=5000)
+
+
+def test_a_page_whose_sockets_are_blocked_asks_instead(browser, started, signed_in):
+    started.play("busy")
+    context = browser.new_context(storage_state=signed_in)
+    context.route_web_socket("**/ws/live/", lambda socket: socket.close())
+    page = context.new_page()
+    page.goto(f"{started.url}/live/")
+
+    page.locator('[data-live][data-link="polling"]').wait_for(timeout=15_000)
+
+    assert "asks every 5 s" in page.locator("[data-banner]").text_content()
+    assert page.locator("[data-line] tr").count() == 50
+    assert "is-stale" not in (page.locator("body").get_attribute("class") or "")
+    context.close()
+
+
+def test_a_wall_board_shows_all_and_can_do_nothing(browser, started):
+    """Opened by its link, on a screen where nobody signed in."""
+    started.play("busy")
+    context = browser.new_context(viewport={"width": 1600, "height": 900})
+    context.add_init_script(COLLECT)
+    page = context.new_page()
+    link = f"{started.url}/live/board/open/{(started.home / 'board').read_text()}/"
+
+    page.goto(link)
+    page.get_by_role("button", name="Show it on this screen").click()
+    page.wait_for_url("**/live/board/?kiosk=1")
+    until(page.locator("[data-tile=batch] [data-cell=waiting]"), "e => Number(e.textContent) > 0")
+
+    assert page.locator("form, [data-act]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1600
+    for path in ("/live/", "/live/actions/pause/?tier=batch", "/api/v1/live", "/policy/"):
+        answer = page.request.get(started.url + path, max_redirects=0)
+        assert answer.status in (302, 401, 403), path
+    answer = page.request.post(f"{started.url}/live/actions/pause/?tier=batch", max_redirects=0)
+    assert answer.status in (302, 401, 403)
+    started.play("silent")
+    page.get_by_text(re.compile(r"NO DATA 00:0\d")).wait_for(timeout=6000)
+    started.play("busy")
+    page.locator("[data-no-data]").wait_for(state="hidden")
+    assert serious(page) == []
+    assert page.evaluate("window.violations") == []
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_on_the_page_is_a_serious_barrier(visit, scheme):
+    page = live(visit(color_scheme=scheme))
+    drawn(page)
+
+    assert serious(page) == []
+
+
+def serious(page):
+    """What axe finds; ``evaluate`` itself is not bound by the page's own policy."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    return [
+        (one["id"], [node["html"] for node in one["nodes"]])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 def test_the_vendored_rules_are_those_plotly_injects(browser):

@@ -14,10 +14,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NAME, PASSWORD = "otto", "correct horse battery"
 PREPARE = f"""
+from django.conf import settings
+from django.utils import timezone
+from dashboard.live.models import WallBoard
 from gateway.core.policy import default_policy
 from gateway.models import PolicyVersion
 from tests.support.people import person
-person({NAME!r}, "on-call", password={PASSWORD!r})
+otto = person({NAME!r}, "on-call", password={PASSWORD!r})
+_, secret = WallBoard.objects.make("the kitchen", otto, timezone.now())
+(settings.LANEWAY_HOME / "board").write_text(secret)
 PolicyVersion.objects.publish(default_policy(), "the first")
 """
 TRIES = 300  # a tenth of a second apart
@@ -30,7 +35,7 @@ class Site:
         self.home = home
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = {
+        self.environment = {
             **environment,
             "LANEWAY_HOME": str(home),
             "DJANGO_SETTINGS_MODULE": "dashboard.settings",
@@ -40,13 +45,13 @@ class Site:
     def prepare(self) -> None:
         for command in (["migrate"], ["collectstatic", "--noinput"], ["shell", "-c", PREPARE]):
             line = [sys.executable, "manage.py", *command, "-v0"]
-            subprocess.run(line, cwd=ROOT, env=self._environment, check=True, timeout=120)
+            subprocess.run(line, cwd=ROOT, env=self.environment, check=True, timeout=120)
 
     def manage(self, *arguments: str) -> str:
         """Run a command on the same data folder; what it said."""
         line = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(
-            line, cwd=ROOT, env=self._environment, check=True, timeout=60, capture_output=True
+            line, cwd=ROOT, env=self.environment, check=True, timeout=60, capture_output=True
         )
         return done.stdout.decode()
 
@@ -63,7 +68,7 @@ class Site:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "daphne", *arguments],
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
             )

@@ -264,3 +264,19 @@ async def test_a_watcher_that_stalls_costs_no_more_the_longer_it_does(watching):
     await until(lambda: not any(q.qsize() for q in get_channel_layer().channels.values()))
 
     assert watching.output_queue.qsize() == consumers.SKIP_AFTER
+
+
+async def test_a_person_has_ten_sockets_at_most_and_a_closed_one_counts_no_more(monkeypatch):
+    monkeypatch.setattr(consumers, "SOCKETS_MOST", 2)
+    _, key = await sign_in()
+    first, second, third = (socket(key) for _ in range(3))
+    for page in (first, second, third):
+        await page.connect()
+
+    assert await closed_with(third) == consumers.TOO_MANY
+    await first.disconnect()
+    again = socket(key)
+    await again.connect()
+    assert (await again.receive_json_from())["k"] == "hello"
+    for page in (second, again):
+        await page.disconnect()
