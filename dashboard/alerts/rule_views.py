@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_edit_alert_rules, may_watch
-from dashboard.alerts import cards, changes, preview, wording
+from dashboard.alerts import cards, changes, preview, thresholds, wording
 from dashboard.alerts.forms import RuleForm
 from dashboard.alerts.models import Rule
 from dashboard.alerts.views import shell
@@ -48,6 +48,9 @@ def rule(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _form(request: HttpRequest, one: Rule | None) -> HttpResponse:
     form = _bound(request, one, request.POST or None)
+    dragged = _dragged(request, one)
+    if dragged and not form.is_bound:
+        form.initial.update(dragged)
     locked = one is not None and one.managed_by != Rule.ManagedBy.UI
     moved = False
     if request.method == "POST" and not locked and form.is_valid():
@@ -65,12 +68,27 @@ def _form(request: HttpRequest, one: Rule | None) -> HttpResponse:
         for field in form.fields.values():
             field.disabled = True
     context: dict[str, Any] = {"form": form, "rule": one, "moved": moved, "locked": locked}
+    context["dragged"] = wording.whose(one) if one and dragged and not form.is_bound else ""
     context |= {
         "may_edit": may_edit,
         "would": preview.of_rule(one, timezone.now()) if one else None,
     }
     status = 409 if moved else 422 if form.errors else 200
     return render(request, "alerts/rule.html", shell(request, "rules") | context, status=status)
+
+
+def _dragged(request: HttpRequest, one: Rule | None) -> dict[str, str]:
+    """What a line was dragged to on a chart: a level of the form, not saved yet."""
+    severity = request.GET.get("level", "")
+    if one is None or severity not in ("warn", "crit"):
+        return {}
+    try:
+        at = float(request.GET.get("at", ""))
+    except ValueError:
+        return {}
+    tier = request.GET.get("tier", "")
+    text = thresholds.dragged(one, cards.policy_in_force(), tier, at)
+    return {severity: text} if text is not None else {}
 
 
 def _bound(request: HttpRequest, one: Rule | None, said: Any) -> RuleForm:

@@ -137,6 +137,5 @@ def _layout(thresholds: list[dict[str, Any]]) -> dict[str, Any]:
         },
         # The browser sets range and ticks: it knows the data, and keeps a threshold in sight.
         yaxis={"fixedrange": True, "zeroline": False, "autorange": False, "range": [0, 10]},
-        shapes=thresholds,
     ).to_plotly_json()
-    return layout
+    return layout | {"shapes": thresholds}  # also when there is none, which plotly leaves out

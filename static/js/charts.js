@@ -172,7 +172,8 @@ export function figureNow(figure, history, view) {
   const shown = data.filter((trace) => trace.visible);
   const highest = Math.max(0, ...shown.flatMap((trace) => trace.y.filter((v) => v != null)));
   const crossing = figure.levels.map((level) => !hidden.has(level.tier) && (!level.pool || level.pool === pool?.name));
-  const limits = figure.levels.filter((_, i) => crossing[i]).map(({ value }) => value);
+  const levels = figure.levels.filter((_, i) => crossing[i]);
+  const limits = levels.map(({ value }) => value);
   const { least, ticks } = KINDS[kind];
   const top = log
     ? { top: Math.max(least, highest, ...limits) * 1.9, calmSince: nowS }
@@ -180,6 +181,7 @@ export function figureNow(figure, history, view) {
   const { axis, share } = yAxis(top.top, log, ticks);
 
   const layout = coloured(figure.layout, figure.roles, palette);
+  layout.meta = { levels }; // for threshold.js
   Object.assign(layout.yaxis, axis);
   layout.xaxis.range = zoom ?? [xOf(sinceS, utc), xOf(nowS, utc)];
   const innerPx = heightPx - layout.margin.t - layout.margin.b;

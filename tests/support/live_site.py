@@ -26,6 +26,7 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
 from django.core.cache import cache
 
+from dashboard.alerts.watch import Watch
 from dashboard.live.routing import websocket_urlpatterns
 from gateway import questions
 from gateway.core.snapshot import Frame, encode
@@ -62,7 +63,7 @@ def traffic(name: str) -> Traffic:
 async def _play() -> None:
     """A frame a second; ``LANEWAY_HOME/playing`` tells which scene is on."""
     newest = await PolicyVersion.objects.order_by("-number").afirst()
-    on, line = "", Traffic(per_s={})
+    on, line, watch = "", Traffic(per_s={}), Watch()
     while True:
         name = scene()
         if name != on:
@@ -76,6 +77,7 @@ async def _play() -> None:
         if name != "silent":
             frame = line.frame(time.time(), version=newest.number if newest else 0)
             await _publish(frame)
+            await watch(frame)
             await _answer(line)
             await QueueSample.objects.abulk_create(_samples(frame))
         (settings.LANEWAY_HOME / "playing").write_text(on)

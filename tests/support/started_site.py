@@ -42,8 +42,10 @@ class Site:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def prepare(self) -> None:
-        for command in (["migrate"], ["collectstatic", "--noinput"], ["shell", "-c", PREPARE]):
+    def prepare(self, more: str = "") -> None:
+        """``more``: Python that adds what a test needs to the rows that are always there."""
+        shell = ["shell", "-c", PREPARE + more]
+        for command in (["migrate"], ["collectstatic", "--noinput"], shell):
             line = [sys.executable, "manage.py", *command, "-v0"]
             subprocess.run(line, cwd=ROOT, env=self.environment, check=True, timeout=120)
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dashboard.alerts.levels import TIMES
 from dashboard.alerts.models import Rule
 from dashboard.alerts.thresholds import lines
 from gateway.core.policy import default_policy
@@ -51,3 +52,46 @@ def test_a_saved_rule_moves_the_line_on_the_live_page(client):
     Rule.objects.update(warn=50)
     shown = client.get("/live/figures/").json()
     assert [shape["y0"] for shape in shown["charts"]["wait"]["layout"]["shapes"]] == [50]
+
+
+@pytest.mark.parametrize(
+    ("metric", "of_target", "at", "expected"),
+    [
+        ("wait_p95", True, "83.2", f"1.4 {TIMES} target"),
+        ("wait_p95", False, "83.2", "83s"),
+        ("queue", False, "750", "75%"),
+        ("queue", False, "99999", "100%"),
+    ],
+)
+def test_a_dragged_line_opens_the_form_with_its_level_and_saves_nothing(
+    client, metric, of_target, at, expected
+):
+    client.force_login(person("ada", "admin"))
+    Rule.objects.filter(metric=metric).update(of_target=of_target, crit=None)
+    rule = Rule.objects.get(metric=metric)
+
+    html = client.get(f"/alerts/rules/{rule.pk}/?level=warn&at={at}&tier=standard").content.decode()
+
+    assert f'value="{expected}"' in html
+    assert "not saved yet: it holds for each tier" in html
+    assert Rule.objects.get(metric=metric).edit == 0
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "level=warn&at=nan&tier=standard",
+        "level=x&at=5&tier=standard",
+        "level=warn&at=5&tier=nobody",
+        "level=warn&at=-1&tier=standard",
+        "level=warn&at=1e999&tier=batch",
+    ],
+)
+def test_a_drag_that_makes_no_sense_changes_nothing_in_the_form(client, asked):
+    client.force_login(person("ada", "admin"))
+    rule = Rule.objects.get(metric="wait_p95")
+
+    html = client.get(f"/alerts/rules/{rule.pk}/?{asked}").content.decode()
+
+    assert f'value="1 {TIMES} target"' in html
+    assert "not saved yet" not in html

@@ -49,7 +49,7 @@ def test_the_lines_of_the_queue_chart_are_in_requests(figures):
 
 
 def test_without_a_rule_there_is_no_line():
-    assert charts.figures(default_policy())["wait"]["layout"].get("shapes", []) == []
+    assert charts.figures(default_policy())["wait"]["layout"]["shapes"] == []
 
 
 def test_tiers_come_most_urgent_first_whatever_the_document_says():
