@@ -1,5 +1,6 @@
 """The ticker: frames out, changes in, and each part failing alone."""
 
+import asyncio
 import json
 import time
 
@@ -16,7 +17,7 @@ from gateway.core.canary import place
 from gateway.core.policy import TenantRules, default_policy
 from gateway.inquiry import Register
 from gateway.models import APIKey, Backend, PolicyVersion, Rollout
-from gateway.publisher import GROUP, LATEST, Publisher
+from gateway.publisher import GROUP, LATEST, LOOKS, Publisher
 from gateway.records import Recorder, Sample
 from tests.support.clock import until
 
@@ -54,6 +55,21 @@ async def test_a_frame_goes_to_watchers_and_stays_as_the_latest(publisher):
     assert frame["pools"][0]["tiers"][0]["name"] == "realtime"
     assert await cache.aget(LATEST) == message["text"]
     assert len(message["text"]) < 16_000
+
+
+async def test_changes_are_looked_for_several_times_a_tick(publisher, monkeypatch):
+    monkeypatch.setattr("gateway.publisher.TICK_S", 0.02)
+    looks = []
+
+    async def look() -> None:
+        looks.append(publisher._seq)
+
+    publisher.take_over = look
+    running = asyncio.create_task(publisher.run())
+    await until(lambda: publisher._seq == 3)
+    running.cancel()
+
+    assert (looks.count(1), looks.count(2)) == (LOOKS, LOOKS)
 
 
 async def test_every_tick_leaves_a_sample_of_every_tier(publisher, gateway):
