@@ -185,9 +185,12 @@ class Delivery(models.Model):
             Channel.objects.filter(pk=self.channel_id).update(last_success_at=now)
 
     def failed(self, now: datetime, why: str, pause: timedelta | None) -> None:
-        """Try again after ``pause``; for good where it is None or the tries are used up."""
-        why, final = why[:300], pause is None or self.tries >= TRIES
-        if final:
+        """Try again after ``pause``; for good where it is None or the tries are used up.
+
+        What was on its way while its channel was disabled is not tried again either.
+        """
+        why, off = why[:300], not Channel.objects.enabled().filter(pk=self.channel_id).exists()
+        if off or pause is None or self.tries >= TRIES:
             moved = self._end(self.State.FAILED, ended_at=now, last_error=why)
         else:
             at = now + max(pause or FIRST_PAUSE, FIRST_PAUSE * 4 ** (self.tries - 1))
@@ -215,10 +218,13 @@ class Delivery(models.Model):
 def hand_out(pks: list[int]) -> None:
     """Ask Celery to try these once the transaction is through.
 
-    A call that is lost on the way is made again by ``tasks.sweep``; one that comes late or twice
-    finds nothing to claim.
+    A call that is lost on the way, or that no broker takes, is made again by ``tasks.sweep``; one
+    that comes late or twice finds nothing to claim.
     """
     from dashboard.delivery.tasks import deliver  # it imports these models
 
-    for pk in pks:
-        transaction.on_commit(lambda pk=pk: deliver.apply_async((pk,), expires=60))  # type: ignore[misc]
+    def ask() -> None:
+        for pk in pks:
+            deliver.apply_async((pk,), expires=60)
+
+    transaction.on_commit(ask, robust=True)

@@ -194,6 +194,33 @@ def test_what_the_broker_lost_and_what_a_worker_died_over_is_sent(hook, message)
     assert len(receiver.taken) == 2
 
 
+def test_what_no_broker_takes_is_kept_and_swept_up_later(hook, message, monkeypatch):
+    channel, receiver = hook
+
+    def away(*_: object, **__: object) -> None:
+        raise ConnectionError("the broker is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks.deliver, "apply_async", away)
+        post(message, [channel], "incident-7-1")
+        tasks.sweep()
+    assert not receiver.seen
+    tasks.sweep()
+    assert len(receiver.taken) == 1
+
+
+def test_what_fails_while_its_channel_is_disabled_is_not_tried_again(hook, message):
+    channel, _ = hook
+    row = Delivery.objects.create(
+        channel=channel, dedupe="d", message=message.as_json(), next_try_at=timezone.now()
+    )
+    assert row.claim(timezone.now())
+    Channel.objects.update(enabled=False)
+    row.failed(timezone.now(), "Answered 503.", FIRST_PAUSE)
+
+    assert Delivery.objects.get().state == "failed"
+
+
 def test_a_worker_that_comes_back_from_the_dead_changes_nothing(hook, message):
     channel, _ = hook
     row = Delivery.objects.create(
