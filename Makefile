@@ -43,6 +43,9 @@ bench: .venv/dev ## Measure on this machine; judges nothing
 	$(BIN)/python -m tests.bench.bench_scheduler
 	$(BIN)/python tests/bench/gateway.py
 
+soak: .venv/dev ## An hour under load: does any process grow, is a slot lost? (TIME=3600)
+	$(BIN)/python tests/bench/soak.py --seconds $(or $(TIME),3600)
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -55,4 +58,4 @@ bench: .venv/dev ## Measure on this machine; judges nothing
 	$(PIP) -e '.[dev]'
 	@touch $@
 
-.PHONY: help demo up test test-deep test-fast test-vllm load lint format bench
+.PHONY: help demo up test test-deep test-fast test-vllm load lint format bench soak
