@@ -15,7 +15,7 @@ they name a zone) or epoch milliseconds, ``to`` now unless said.  Without any: t
         "p50": […], "p95": […], "p99": […], "p95_max": […],        seconds, see ``series.series``
         "in_per_s": […], "out_per_s": […],
         "lost": […]}},                              how many left the line without a slot
-     "marks": [{"at": …, "kind": "policy", "text": "policy v42 by ada"}]}
+     "marks": [{"at": …, "kind": "policy", "text": "policy v42", "by": "ada"}]}     override, note …
 
 At most 450 points.  A null is a gap: nobody looked; of a percentile also: too few waits to say.
 """

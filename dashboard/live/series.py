@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from math import ceil
 from typing import Any, NamedTuple
 
+from dashboard.alerts import marks as noted
+from gateway import marks
 from gateway.core.buckets import FINEST_S, Bucket, counts
 from gateway.core.ledger import FEWEST
 from gateway.core.sketch import Sketch, pairs
-from gateway.models import KEPT_S, PolicyVersion, QueueBucket, QueueSample
+from gateway.models import KEPT_S, QueueBucket, QueueSample
 
 MOST = 450
 SAMPLE_S = 1
@@ -102,13 +104,6 @@ def series(
         "tiers": shown,
         "marks": _marks(start, end),
     }
-
-
-def looks(pool: str, tier: str, start: float, end: float) -> list[Look]:
-    """Every ten seconds of one tier that are kept (48 hours), in the order of time: enough to say
-    how often a rule would have fired, since each carries the worst that it saw."""
-    rows = QueueBucket.objects.of_pool(pool).between(FINEST_S, int(start), int(end))
-    return [_look(row) for row in rows.filter(tier=tier).as_buckets()]
 
 
 def _buckets(pool: str, level_s: int, start: int, end: int) -> list[Bucket]:
@@ -214,15 +209,20 @@ def _count(columns: Columns, rows: Iterable[Bucket], points: Grid, window_s: int
 
 
 def _marks(start: float, end: float) -> list[dict[str, Any]]:
-    """What was done meanwhile that a curve may follow from: published policies."""
+    """What happened meanwhile that a curve may follow from, in the order of time."""
     since, until = (datetime.fromtimestamp(at, UTC) for at in (start, end))
-    published = PolicyVersion.objects.filter(published_at__gte=since, published_at__lt=until)
-    rows = published.order_by("number").values_list("number", "published_at", "author__username")
-    return [
-        {
-            "at": round(at.timestamp() * 1000),
-            "kind": "policy",
-            "text": f"policy v{number}" + (f" by {author}" if author else ""),
-        }
-        for number, at, author in rows
+    found = [
+        {"at": round(mark.at * 1000), "kind": mark.kind, "text": mark.text, "by": mark.by}
+        for mark in marks.between(since, until)
     ]
+    found += [
+        {
+            "at": round(mark.at.timestamp() * 1000),
+            "kind": mark.kind,
+            "text": mark.text,
+            "by": mark.by,
+        }
+        for mark in noted.between(since, until)
+        if mark.kind != "policy"  # those are told already
+    ]
+    return sorted(found, key=lambda mark: mark["at"])
