@@ -17,7 +17,7 @@ export function says({ matching, looked_at: lookedAt, rows }, waiting, words) {
   return `${matching} ${among} match ${words}${cut}`;
 }
 
-/** @returns {{of: (pool: string, view: object) => object|null}} the newest answer for a view, asked for as needed */
+/** @returns {{of: (pool: string, view: object, still: boolean) => object|null}} the newest answer for a view, asked for as needed */
 export function filteredLine(address, redraw) {
   let held = null; // {key, part, atMs}
   let asking = false;
@@ -34,9 +34,10 @@ export function filteredLine(address, redraw) {
   }
 
   return {
-    of(pool, view) {
+    /** `still`: what was found once is enough, for the page is frozen. */
+    of(pool, view, still) {
       const key = query(pool, view);
-      const old = held?.key === key && performance.now() - held.atMs < EVERY_MS;
+      const old = held?.key === key && ((still && held.part) || performance.now() - held.atMs < EVERY_MS);
       if (!old && !asking && !document.hidden) ask(key);
       return held?.key === key ? held.part : null;
     },

@@ -138,8 +138,7 @@ function showTiers(pool, agedS) {
 function showList(pool) {
   const ranks = new Map(pool.tiers.map((tier, rank) => [tier.name, rank % 5]));
   const first = rowsOf(pool);
-  if (frozen && isFiltered(view)) return; // the list stands as it is
-  const part = isFiltered(view) ? filtered.of(pool.name, view) : null;
+  const part = isFiltered(view) ? filtered.of(pool.name, view, frozen !== null) : null;
   const head = part ? rowsOf({ head: part.rows, head_columns: part.columns }) : isFiltered(view) ? [] : first;
   const words = part ? says(part, pool.waiting, inWords(view)) : isFiltered(view) ? `looking for ${inWords(view)}…` : usualSays(first, pool.waiting);
   patchLine(root, { head, says: words, filtered: isFiltered(view), found: part !== null }, ranks);
