@@ -114,6 +114,8 @@ def publish_policy(request: HttpRequest, said: Publication) -> Answer:
         publish.publish_by_api(policy, base, message, request)
     except publish.InFile as error:
         raise refusals.conflict("managed_in_file", str(error)) from None
+    except publish.OnTrial as error:
+        raise refusals.conflict("canary_running", str(error)) from None
     except publish.BaseMoved as moved:
         raise refusals.moved_on(f'"v{moved.newest}"') from None
     return _told(201)

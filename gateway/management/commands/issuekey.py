@@ -23,7 +23,12 @@ class Command(BaseCommand):
         add(
             "--ceiling", type=int, default=10, help="the most urgent priority it reaches, -10 to 10"
         )
-        add("--kind", choices=KINDS, default="live", help="admin: reads, calls no models")
+        add(
+            "--kind",
+            choices=KINDS,
+            default="live",
+            help="admin: for the management API and /metrics, calls no models",
+        )
         add("--days", type=int, default=180, help="until it expires; 0: never (default: 180)")
         add("--json", action="store_true", help="the key and what is known of it, as one object")
 

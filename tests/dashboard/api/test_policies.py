@@ -4,7 +4,7 @@ import pytest
 
 from dashboard.audit.models import AuditEvent
 from dashboard.policies import managed
-from gateway.models import PolicyVersion, Revision
+from gateway.models import PolicyVersion, Revision, Rollout
 
 pytestmark = pytest.mark.django_db
 
@@ -129,3 +129,12 @@ def test_what_a_file_manages_is_changed_there(call, refused, publish, document, 
 def test_an_unknown_version_is_not_there(call, refused):
     assert refused(call("GET", "/policy/versions/9")) == (404, "version_not_found", None)
     assert refused(call("GET", f"/policy/versions/{10**30}")) == (404, "version_not_found", None)
+
+
+def test_nothing_is_published_beside_a_canary(refused, publish, document):
+    Rollout.objects.create(version=1, base=0, percent=50, bar=1)
+
+    answer = publish(document | {"rescue_share": 0.2})
+
+    assert refused(answer) == (409, "canary_running", None)
+    assert "promote it or take it back" in answer.json()["error"]["message"]
