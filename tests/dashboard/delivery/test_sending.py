@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import sqlite3
 import threading
 from datetime import timedelta
@@ -155,6 +156,51 @@ def test_two_workers_that_race_tell_it_once(hook, message):
     assert len(receiver.seen) == 1
     receiver.released.set()
     first.join()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_workers_that_race_over_a_receiver_that_fails_now_and_then_tell_all_once(
+    hook, message, monkeypatch, seed
+):
+    channel, receiver = hook
+    chance = random.Random(seed)
+    monkeypatch.setattr(tasks, "hand_out", lambda pks: None)  # the threads below are the broker
+    rows = [
+        Delivery.objects.create(
+            channel=channel, dedupe=f"d{n}", message=message.as_json(), next_try_at=timezone.now()
+        )
+        for n in range(12)
+    ]
+    answers = [200, 500, "reset", (429, {"Retry-After": "30"})]
+    receiver.answers = chance.choices(answers, [4, 1, 1, 1], k=200)
+
+    def work(pks: list[int]) -> None:
+        try:
+            for pk in pks:
+                tasks.deliver(pk)
+        finally:
+            connection.close()
+
+    for hour in range(40):
+        with time_machine.travel(timezone.now() + timedelta(hours=hour)):
+            pks = [row.pk for row in rows]
+            workers = [
+                threading.Thread(target=work, args=(chance.sample(pks, 12),)) for _ in range(3)
+            ]
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.join()
+        if not Delivery.objects.undelivered().exists():
+            break
+
+    sent = [f"msg_{row.pk}_" for row in Delivery.objects.filter(state="sent")]
+    taken = sorted(got.headers["webhook-id"][:-14] for got in receiver.taken)
+    assert taken == sorted(sent)
+    assert not Delivery.objects.undelivered().exists()
+    failed = Delivery.objects.filter(state="failed")
+    assert all(row.tries == TRIES and row.last_error for row in failed)
+    assert len(sent) + failed.count() == 12
 
 
 def test_one_receiver_that_hangs_holds_one_worker(hook, message, add, web):
