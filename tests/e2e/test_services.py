@@ -16,7 +16,7 @@ from tests.support.services import postgresql, redis_server
 pytestmark = pytest.mark.e2e
 
 SETTINGS = settings.BASE_DIR / "dashboard" / "settings.py"
-ON_ANY_DATABASE = ("models", "records", "auth", "seed", "issuekey")
+ON_ANY_DATABASE = ("models", "records", "auth", "seed", "issuekey", "rollup", "reports")
 
 
 @pytest.fixture(scope="module")
