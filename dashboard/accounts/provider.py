@@ -8,6 +8,7 @@ from typing import Any
 
 from allauth.account.utils import get_next_redirect_url
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.decorators import rate_limit
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
 from allauth.socialaccount.models import SocialApp, SocialLogin
 from allauth.socialaccount.providers.base.constants import AuthProcess
@@ -33,6 +34,7 @@ ID = settings.LANEWAY_OIDC.get("id", "none")
 
 
 @open_to_all
+@rate_limit(action="login")
 @never_cache
 @require_POST
 def go(request: HttpRequest) -> HttpResponse:

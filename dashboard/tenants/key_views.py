@@ -57,6 +57,7 @@ def new(request: HttpRequest, tenant: Tenant) -> HttpResponse:
 
 
 @open_in_tenant(may.may_issue_keys)
+@asks_again
 @require_http_methods(FORM)
 def edit(request: HttpRequest, tenant: Tenant, id8: str) -> HttpResponse:
     key = _own_key(request, tenant, id8)

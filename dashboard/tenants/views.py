@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from dashboard.accounts import permissions as may
-from dashboard.accounts.gate import open_in_tenant, open_to
+from dashboard.accounts.gate import asks_again, open_in_tenant, open_to
 from dashboard.accounts.models import Membership
 from dashboard.policies import managed
 from dashboard.tenants import changes
@@ -121,6 +121,7 @@ def _in_force(revision: int) -> dict[str, Any]:
 
 
 @open_in_tenant(may.may_suspend)
+@asks_again
 @require_http_methods(["GET", "HEAD", "POST"])
 def suspend(request: HttpRequest, tenant: Tenant) -> HttpResponse:
     form = ReasonForm(request.POST or None)

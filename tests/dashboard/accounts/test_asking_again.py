@@ -89,7 +89,8 @@ def test_the_keys_of_a_tenant_ask_and_what_only_reads_does_not(client, ada, cloc
     key, _ = APIKey.objects.issue(acme, "prod")
     clock.shift(LATER)
 
-    for path in (NEW_KEY, f"/tenant/acme/keys/{key.id8}/rotate/"):
+    of_key = f"/tenant/acme/keys/{key.id8}/"
+    for path in (NEW_KEY, of_key + "rotate/", of_key + "edit/", "/tenant/acme/suspend/"):
         assert client.get(path)["Location"].startswith("/accounts/again/")
     for path in ("/live/", "/tenant/acme/", "/policy/", "/audit/"):
         assert client.get(path).status_code == 200

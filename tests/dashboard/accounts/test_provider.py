@@ -174,6 +174,14 @@ def test_a_provider_out_of_order_is_told_and_no_error(client, oidc):
     assert b"did not work" in client.get(back).content
 
 
+def test_the_button_asks_the_provider_thirty_times_a_minute_at_most(client, oidc):
+    oidc.out_of_order = True
+
+    answers = [client.post("/accounts/provider/").status_code for _ in range(31)]
+
+    assert answers == [502] * 30 + [429]
+
+
 @pytest.mark.parametrize("elsewhere", ["https://elsewhere.example/", "//elsewhere.example", "x:y"])
 def test_the_way_back_leads_to_no_other_site(client, oidc, elsewhere):
     assert come_by(client, next=elsewhere)["Location"] == "/"
