@@ -3,6 +3,7 @@
 Both are asked of the gateway by way of ``gateway.questions`` and come within a second.
 """
 
+import csv
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_watch
+from dashboard.audit.export import harmless
 from dashboard.live import why
 from dashboard.live.views import FRAME_KEY
 from gateway import questions
@@ -65,11 +67,48 @@ def line(request: HttpRequest) -> HttpResponse:
     """Who waits, filtered; 202 while the gateway has not answered yet."""
     answer = questions.ask_line()
     if answer is None:
-        return HttpResponse(status=202 if cache.get(FRAME_KEY) else 503, headers=NO_STORE)
-    pools = msgspec.json.decode(answer, type=dict[str, tuple[HeadRow, ...]])
-    chosen = pools.get(request.GET.get("pool", ""), next(iter(pools.values()), ()))
-    body = msgspec.json.encode(part_of(chosen, filter_of(request.GET.dict())))
+        return _not_yet()
+    part = part_of(_chosen(request, answer), filter_of(request.GET.dict()))
+    body = msgspec.json.encode(part)
     return HttpResponse(body, content_type="application/json", headers=NO_STORE)
+
+
+@open_to(may_watch)
+@require_safe
+def as_csv(request: HttpRequest) -> HttpResponse:
+    """The same as a file, of all that match; a browser asks again until it is there."""
+    answer = questions.ask_line()
+    if answer is None:
+        pending = _not_yet()
+        pending["Refresh"] = "1"
+        return pending
+    takes = filter_of(request.GET.dict()).takes
+    file = HttpResponse(content_type="text/csv; charset=utf-8", headers=NO_STORE)
+    file["Content-Disposition"] = 'attachment; filename="waiting.csv"'
+    writer = csv.writer(file)
+    writer.writerow(HeadRow.__struct_fields__)
+    for row in filter(takes, _chosen(request, answer)):
+        writer.writerow(_cell(value) for value in msgspec.structs.astuple(row))
+    return file
+
+
+def _chosen(request: HttpRequest, answer: bytes) -> tuple[HeadRow, ...]:
+    """The line of the pool that the address names, or of the first."""
+    pools = msgspec.json.decode(answer, type=dict[str, tuple[HeadRow, ...]])
+    return pools.get(request.GET.get("pool", ""), next(iter(pools.values()), ()))
+
+
+def _not_yet() -> HttpResponse:
+    """The gateway's next tick answers; without a frame there is none."""
+    if cache.get(FRAME_KEY):
+        return HttpResponse("Asking the gateway…", "text/plain", 202, headers=NO_STORE)
+    return HttpResponse("The gateway says nothing.", "text/plain", 503, headers=NO_STORE)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, tuple):
+        return " to ".join(map(str, value))
+    return harmless(value) if isinstance(value, str) else value
 
 
 @open_to(may_watch)

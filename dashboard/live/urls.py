@@ -14,6 +14,7 @@ urlpatterns = [
     path("boards/new/", boards.make, name="board-make"),
     path("boards/<int:pk>/revoke/", boards.revoke, name="board-revoke"),
     path("line/", line.line, name="line"),
+    path("line.csv", line.as_csv, name="line-csv"),
     path("why/<str:id>/", line.explained, name="why"),
     path("actions/", actions.page, name="actions"),
     path("actions/running/", actions.running, name="running"),

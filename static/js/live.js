@@ -3,7 +3,7 @@
 import { frozenText, showLink } from "./banner.js";
 import { isUtc } from "./clock.js";
 import { explainIn } from "./explain.js";
-import { filteredLine, says } from "./filtered.js";
+import { filteredLine, query, says } from "./filtered.js";
 import { column, empty, fromHist, merge, push } from "./history.js";
 import { listenToKeys } from "./keys.js";
 import { levelsOf } from "./levels.js";
@@ -142,6 +142,7 @@ function showList(pool) {
   const head = part ? rowsOf({ head: part.rows, head_columns: part.columns }) : isFiltered(view) ? [] : first;
   const words = part ? says(part, pool.waiting, inWords(view)) : isFiltered(view) ? `looking for ${inWords(view)}…` : usualSays(first, pool.waiting);
   patchLine(root, { head, says: words, filtered: isFiltered(view), found: part !== null }, ranks);
+  find("[data-csv]").search = query(pool.name, view);
   const tiers = pool.tiers.map(({ name }) => name);
   showBar(bar, view, { tiers, rows: [...first, ...head], models: pool.models, utc: isUtc(), frozen: frozen !== null });
 }

@@ -50,9 +50,9 @@ export function pastOf(address, redraw, now = () => performance.now()) {
     redraw();
   }
 
-  /** @returns {{history: object, marks: object[], pending: boolean}} what to draw for `view` at this moment */
+  /** @returns {{history: object, marks: object[]}} what to draw for `view` at this moment */
   return (view, pool, own) => {
-    if (!view.span && RANGES[view.range] <= OWN_S) return { history: own, marks: [], pending: false };
+    if (!view.span && RANGES[view.range] <= OWN_S) return { history: own, marks: [] };
     const query = new URLSearchParams({ pool });
     if (view.span) {
       query.set("from", Math.round(view.span[0] * 1000));
@@ -61,9 +61,9 @@ export function pastOf(address, redraw, now = () => performance.now()) {
     const key = query.toString();
     const old = held?.key === key && (view.span !== null || now() - held.atMs < RENEW_MS);
     if (!old && asking !== key && !document.hidden) ask(key, query);
-    if (held?.key !== key || !held.history) return { history: { ...own, points: [] }, marks: [], pending: asking === key };
+    if (held?.key !== key || !held.history) return { history: { ...own, points: [] }, marks: [] };
     const history = view.span ? held.history : merge(held.history, own);
-    return { history, marks: held.marks, pending: false };
+    return { history, marks: held.marks };
   };
 }
 

@@ -134,3 +134,18 @@ def test_what_the_address_says_is_never_trusted(otto):
     answer = otto.get("/live/line/?pool=nowhere&tier=,,&key=%00")
 
     assert (answer.status_code, answer.json()["rows"]) == (200, [])
+
+
+def test_the_file_holds_all_that_match_and_no_formula(otto, waiting):
+    cache.set(FRAME_KEY, "{}", 5)
+    asked = otto.get("/live/line.csv")
+    assert (asked.status_code, asked["Refresh"]) == (202, "1")
+    strange = msgspec.structs.replace(waiting[0], id="=1+1", tier="batch", eta_s=(0.5, 2.0))
+    cache.set(questions.LINE, msgspec.json.encode({"default": [strange, *waiting]}))
+
+    file = otto.get("/live/line.csv?tier=batch").content.decode().splitlines()
+
+    assert file[0].startswith("place,id,tenant,tier")
+    assert len(file) - 2 == sum(row.tier == "batch" for row in waiting)
+    assert file[1].startswith(f"{strange.place},'=1+1,")
+    assert file[1].endswith(",0.5 to 2.0")
