@@ -8,11 +8,12 @@ const acts = document.querySelector("[data-line-acts]");
 const operates = acts.dataset.operates !== undefined;
 const line = document.querySelector("[data-line]");
 const chosen = new Set(); // ids: rows move while people choose
-let seen = { pool: "", filter: {}, atS: 0 };
+let seen = { pool: "", filter: {}, atS: 0, seq: null };
 
 document.addEventListener("laneway:frame", ({ detail: { frame, pool, view } }) => {
-  seen = { pool: pool.name, filter: view?.filter ?? {}, atS: frame.at };
-  if (!sameStrips(shownStrips(), frame.overrides ?? [])) renewStrips();
+  const isNew = frame.seq !== seen.seq; // a page that is frozen shows an old one again and again
+  seen = { pool: pool.name, filter: view?.filter ?? {}, atS: frame.at, seq: frame.seq };
+  if (isNew && !sameStrips(shownStrips(), frame.overrides ?? [])) renewStrips();
   for (const row of document.querySelectorAll("[data-tiers] [data-tier]")) tellEnd(row, pool.name, frame.overrides ?? []);
   if (!operates) return;
   for (const menu of document.querySelectorAll("[data-tier-acts]")) offer(menu, pool.tiers);
