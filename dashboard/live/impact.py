@@ -137,7 +137,9 @@ def _until_empty(tier: TierView) -> str:
 
 def _round(wait_s: float) -> str:
     """Whole minutes, from two on: more digits would promise too much."""
-    return span(round(wait_s / 60) * 60 if 120 <= wait_s < 36_000 else wait_s)
+    if wait_s < 120:
+        return span(max(1, round(wait_s)))
+    return span(round(wait_s / 60) * 60 if wait_s < 36_000 else wait_s)
 
 
 def _how_many(touched: int, exactly: bool) -> str:

@@ -74,8 +74,9 @@ document.addEventListener("submit", (event) => {
   const { target: form, submitter } = event;
   if (!form.matches("[data-act-dialog] form, [data-held-form], [data-undo]")) return;
   event.preventDefault();
-  if (submitter?.name === "cancel") dialog.close();
-  else send(form.getAttribute("action"), new FormData(form));
+  if (submitter?.name === "cancel") return dialog.close();
+  send(form.getAttribute("action"), new FormData(form));
+  form.closest(".toast-box")?.remove(); // its answer is another one
 });
 
 // Answers
