@@ -1,9 +1,10 @@
-"""What happened that may explain a curve or an alert: versions, backends, people's own notes."""
+"""What happened that may explain a curve or an alert: versions, orders, backends, own notes."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from dashboard.alerts.models import AlertEvent, Annotation
+from gateway import marks
 from gateway.models import PolicyVersion
 
 CAUSE = timedelta(minutes=30)  # what lies so far before an alert may have to do with it
@@ -11,7 +12,7 @@ CAUSE = timedelta(minutes=30)  # what lies so far before an alert may have to do
 
 class Mark(NamedTuple):
     at: datetime
-    kind: str  # policy, backend, note
+    kind: str  # policy, override, override_ended, backend, note
     text: str
     by: str
     link: str = ""
@@ -20,7 +21,7 @@ class Mark(NamedTuple):
 def between(since: datetime, until: datetime) -> list[Mark]:
     """In the order of time."""
     versions = PolicyVersion.objects.filter(published_at__gte=since, published_at__lte=until)
-    marks = [
+    found = [
         Mark(
             version.published_at,
             "policy",
@@ -30,10 +31,10 @@ def between(since: datetime, until: datetime) -> list[Mark]:
         )
         for version in versions.select_related("author")
     ]
-    notes = Annotation.objects.between(since, until).select_related("by")
-    marks += [
-        Mark(note.at, "note", note.text, note.by.get_username() if note.by else "", "")
-        for note in notes
+    found += [
+        Mark(datetime.fromtimestamp(order.at, UTC), order.kind, order.text, order.by)
+        for order in marks.between(since, until)
+        if order.kind != "policy"
     ]
     backends = AlertEvent.objects.filter(
         at__gte=since,
@@ -41,8 +42,16 @@ def between(since: datetime, until: datetime) -> list[Mark]:
         kind__in=["fired", "rose", "resolved"],
         incident__rule__metric="backends_down",
     )
-    marks += [Mark(event.at, "backend", event.text, "") for event in backends]
-    return sorted(marks)
+    found += [Mark(event.at, "backend", event.text, "") for event in backends]
+    return sorted([*found, *notes(since, until)])
+
+
+def notes(since: datetime, until: datetime) -> list[Mark]:
+    """What people marked themselves."""
+    rows = Annotation.objects.between(since, until).select_related("by")
+    return [
+        Mark(note.at, "note", note.text, note.by.get_username() if note.by else "") for note in rows
+    ]
 
 
 def before(at: datetime) -> list[Mark]:

@@ -10,7 +10,6 @@ from dashboard.live.templatetags.units import ABSENT, count, seconds, span
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 BARS = "▁▂▃▄▅▆▇█"
-MARKS = {"crit": "✖", "warn": "▲", "": "✓"}
 
 
 def value(metric: Metric, number: float | None, at_least: bool = False) -> str:

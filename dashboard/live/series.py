@@ -223,6 +223,6 @@ def _marks(start: float, end: float) -> list[dict[str, Any]]:
             "by": mark.by,
         }
         for mark in noted.between(since, until)
-        if mark.kind != "policy"  # those are told already
+        if mark.kind in ("backend", "note")  # the others are told already
     ]
     return sorted(found, key=lambda mark: mark["at"])

@@ -1,5 +1,6 @@
 """The live page, the figures it draws in, and the newest frame for machines."""
 
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from dashboard.accounts.keys import admin_key
 from dashboard.accounts.permissions import may_manage_boards, may_watch
 from dashboard.alerts import open_now, thresholds
 from dashboard.alerts.levels import Line
+from dashboard.alerts.marks import notes
 from dashboard.live import charts
 from dashboard.live.release import release
 from gateway.core.policy import default_policy
@@ -22,6 +24,7 @@ from gateway.errors import GatewayError
 from gateway.models import PolicyVersion
 
 RANGES = ("5m", "15m", "1h", "6h", "24h")  # static/js/view.js says how long they are
+NOTES_SHOWN = timedelta(minutes=15)  # the page's own history; older ones come with the past
 FRAME_KEY = "laneway.live.frame"  # the gateway's ticker puts each frame there, for 5 s
 
 
@@ -48,7 +51,8 @@ def board_context() -> dict[str, Any]:
     return {
         "tiers": policy.by_urgency,
         "version": version,
-        "figures": _figures(version.number if version else 0, thresholds.lines(policy)),
+        "figures": _figures(version.number if version else 0, thresholds.lines(policy))
+        | {"notes": _notes()},
         "release": release(),
     }
 
@@ -66,7 +70,16 @@ def newest_figures() -> dict[str, Any]:
     version = PolicyVersion.objects.newest()
     policy = version.as_policy() if version else default_policy()
     figures = _figures(version.number if version else 0, thresholds.lines(policy))
-    return figures | {"alerts": open_now.counts()._asdict()}
+    return figures | {"notes": _notes(), "alerts": open_now.counts()._asdict()}
+
+
+def _notes() -> list[dict[str, Any]]:
+    """Moments that people marked: no frame carries them."""
+    now = timezone.now()
+    return [
+        {"at": note.at.timestamp(), "kind": note.kind, "text": note.text}
+        for note in notes(now - NOTES_SHOWN, now)
+    ]
 
 
 @lru_cache(maxsize=8)

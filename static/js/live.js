@@ -161,7 +161,7 @@ function showCharts() {
   const out = new Set([...hidden, ...pool.tiers.map(({ name }) => name).filter((name) => !shows(view, name))]);
   showPanels(panels, {
     figures, pool, history, nowS, sinceS: usual ? undefined : sinceS, hidden: out, utc: isUtc(),
-    isPast: view.span !== null, marks: marksOf(marks, frame.marks ?? []),
+    isPast: view.span !== null, marks: marksOf(marks, frame.marks ?? [], figures.notes),
   });
 }
 

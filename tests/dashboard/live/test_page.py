@@ -39,7 +39,7 @@ def test_a_stranger_is_sent_to_sign_in_and_back(client):
 def test_the_page_takes_a_fixed_number_of_queries(otto, django_assert_num_queries):
     otto.get("/live/")  # builds the figures of this version, once a process
 
-    with django_assert_num_queries(7):  # session, person, newest policy, the rules' thresholds
+    with django_assert_num_queries(8):  # session, person, newest policy, thresholds, notes
         otto.get("/live/")
 
 
