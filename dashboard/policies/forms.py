@@ -87,7 +87,8 @@ class PublishForm(forms.Form):
         return self.cleaned_data["how"] or "now"
 
     def clean_typed(self) -> None:
-        if self.to_type and self.cleaned_data["typed"].strip() != self.to_type:
+        counted_only = self.cleaned_data.get("how") == "shadow"
+        if self.to_type and not counted_only and self.cleaned_data["typed"].strip() != self.to_type:
             raise forms.ValidationError(f"Type {self.to_type} to publish it all the same.")
 
     def clean(self) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def ask(
 ) -> tuple[Preview, bool]:
     """The row that answers, and whether it has yet to be worked out."""
     document = clean(draft.document)
-    asked = checksum(document_of(draft.base), document, since, until, times, lost)
+    many = recorded.many(since, until)  # a record that has grown is another question
+    asked = checksum(document_of(draft.base), document, since, until, many, times, lost)
     row, is_new = Preview.objects.get_or_create(
         checksum=asked,
         defaults={

@@ -74,7 +74,7 @@ def _publish(row: Scheduled, now: datetime) -> None:
             publish.give_back(author, row.document, row.base)
             told = {"base": row.base, "newest": moved.newest}
             record("schedule", "policy.not_published", _name(row), after=told, reason=str(moved))
-            title = f"A scheduled policy was not published: v{moved.newest} came first"
+            title = f"A scheduled policy was not published: {moved}"
             lines = (
                 f"{author}'s draft on v{row.base}: {row.message}",
                 "Its edits are a draft again.",
