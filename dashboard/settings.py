@@ -419,6 +419,10 @@ LOGGING = {
     "loggers": {
         "daphne": {"level": "WARNING"},  # INFO is a line for each request
         "httpx": {"level": "WARNING"},
+        # Three lines for each task, and one is due every five seconds.
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
         # Apprise tells what it was given, nearly whole; ``delivery.sending`` listens and tells why.
         "apprise": {"handlers": ["nowhere"], "level": "WARNING", "propagate": False},
         # At DEBUG these tell whole addresses, secrets included.

@@ -330,7 +330,7 @@ def test_no_secret_stands_in_the_database_file_or_in_the_logs(hook, message, add
     for row in Delivery.objects.all():
         assert "s3cret" not in row.last_error
     said = [record for record in caplog.records if record.name not in UNSEEN]
-    assert {record.name for record in said} == {"dashboard.delivery.tasks", "celery.app.trace"}
+    assert "dashboard.delivery.tasks" in {record.name for record in said}
     assert not [record for record in said if "127.0.0.1:9" in record.getMessage()]
     if connection.vendor == "sqlite":
         name = connection.settings_dict["NAME"]
