@@ -14,6 +14,7 @@ from gateway.core.snapshot import MarkView
 from gateway.models import Override, PolicyVersion
 
 KEPT = 10
+LONGEST = 100  # letters: ten marks travel with every frame
 MINUS = "\N{MINUS SIGN}"
 DONE = {
     "pause": "paused",
@@ -56,6 +57,8 @@ def _published(version: PolicyVersion) -> MarkView:
 
 def _of(row: Override) -> Iterator[MarkView]:
     what, chosen = told(row), row.selection.get("tier", [])
+    if len(what) > LONGEST:
+        what = what[: LONGEST - 1] + "…"
     tier = row.tier or (chosen[0] if len(chosen) == 1 else "")
     yield MarkView(row.begun_at.timestamp(), "override", what, row.owner, tier)
     if row.ended_at is not None:

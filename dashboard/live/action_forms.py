@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
-from dashboard.live.impact import Impact, named
+from dashboard.live.impact import MINUS, Impact, named
 from dashboard.live.overrides import Order
 from gateway.core.policy import Policy
 from gateway.models.overrides import MOST_BOOST
@@ -15,8 +15,8 @@ from gateway.models.overrides import MOST_BOOST
 TERMS = {5: "5 min", 15: "15 min", 30: "30 min", 60: "1 h", 240: "4 h", 1440: "24 h"}
 USUAL_MINUTES = {"pause": 15, "drain": 30, "move": 60}
 # What stands in for a reason where none has to be given.
-UNSAID = {"pause": "no reason given", "boost": "", "move": "no reason given"}
-UNSAID_EVICTION = "the queue had to be made shorter"
+UNSAID = {"boost": "", "evict": "the queue had to be made shorter"}
+MOST_SEEN = 1_000_000  # no policy lets more wait
 
 
 class OrderForm(forms.Form):
@@ -28,7 +28,8 @@ class OrderForm(forms.Form):
         label="By",
         coerce=int,
         choices=[
-            (n, f"{n:+}" if n else "0: as it was") for n in range(MOST_BOOST, -MOST_BOOST - 1, -1)
+            (n, f"{n:+}".replace("-", MINUS) if n else "0: as it was")
+            for n in range(MOST_BOOST, -MOST_BOOST - 1, -1)
         ],
     )
     reason = forms.CharField(label="Why?", max_length=200, strip=True)
@@ -38,7 +39,9 @@ class OrderForm(forms.Form):
     )
     key = forms.CharField(max_length=64, widget=forms.HiddenInput)
     saw_at = forms.FloatField(widget=forms.HiddenInput)
-    seen = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
+    seen = forms.IntegerField(
+        min_value=0, max_value=MOST_SEEN, required=False, widget=forms.HiddenInput
+    )
     confirmed = forms.BooleanField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, verb: str, effect: Impact, policy: Policy, *args: Any, **more: Any) -> None:
@@ -93,8 +96,7 @@ class OrderForm(forms.Form):
         )
 
     def why(self) -> str:
-        unsaid = UNSAID_EVICTION if self.verb == "evict" else UNSAID.get(self.verb, "")
-        return self.cleaned_data["reason"] or unsaid
+        return self.cleaned_data["reason"] or UNSAID.get(self.verb, "no reason given")
 
 
 def fresh(verb: str, seen: int | None) -> dict[str, Any]:

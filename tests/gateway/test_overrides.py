@@ -286,6 +286,13 @@ async def test_marks_tell_who_did_what_oldest_first(live):
     assert moments == sorted(moments)
 
 
+async def test_a_mark_stays_short_however_long_its_filter(live):
+    await order("boost", by=2, selection={"tenant": [f"tenant-{n}" for n in range(500)]})
+    await live.tick()
+
+    assert max(len(mark.text) for mark in live.frame().marks) == 100
+
+
 # As callers meet them
 
 

@@ -271,7 +271,7 @@ def test_while_the_gateway_is_silent_only_what_lasts_can_be_ordered(otto):
     "broken",
     [
         {"minutes": "7"}, {"minutes": ""}, {"key": ""}, {"key": "x" * 65}, {"saw_at": "soon"},
-        {"saw_at": "1e99"}, {"saw_at": "nan"}, {"seen": "-1"}, {"reason": "x" * 201},
+        {"saw_at": "1e99"}, {"saw_at": "nan"}, {"seen": "-1"}, {"seen": "9" * 30}, {"key": "a\0"}, {"reason": "a\0"}, {"reason": "x" * 201},
         {"confirmed": ""},
     ],
     ids=str,
