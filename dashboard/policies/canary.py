@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest
 
+from dashboard.alerts.models import AlertState
 from dashboard.audit.log import record
 from dashboard.delivery import Message, post
 from dashboard.delivery.models import Channel
@@ -23,7 +24,7 @@ from gateway.core.snapshot import GroupView
 from gateway.models import PolicyVersion, Rollout, Tenant, UsageRecord
 
 WINDOW = timedelta(minutes=5)  # that the two groups are compared over
-MOST_ROWS = 20_000  # of the newest requests; a busier gateway is compared over fewer seconds
+MOST_ROWS = 5_000  # of the newest requests; a busier gateway is compared over fewer seconds
 QUIET_S = 1800  # promoted by itself after so long, where that was ticked
 TRIED = 20  # requests without which nothing was shown, so nothing is promoted by itself
 REFUSED = frozenset({"rejected", "expired", "evicted"})
@@ -114,7 +115,7 @@ def look(now: datetime, waiting: Sequence[GroupView]) -> None:
     if row is None:
         return
     pairs = figures(row, now, waiting)
-    why = guards.tripped(pairs, row.guards)
+    why = guards.tripped(pairs, row.guards) or _alarm(row, pairs)
     if why:
         with transaction.atomic():
             back = take_back(row, why, None)
@@ -129,6 +130,16 @@ def look(now: datetime, waiting: Sequence[GroupView]) -> None:
     tried = sum(pair.canary.n for pair in pairs if not pair.tier) >= TRIED
     if row.promotes_after_s is not None and quiet_s >= row.promotes_after_s and tried:
         promote(row, f"quiet for {row.promotes_after_s // 60} minutes", "canary")
+
+
+def _alarm(row: Rollout, pairs: Sequence[Pair]) -> str:
+    """A crit alert of a tier that the canary uses, which began to fire after it did."""
+    tiers = [pair.tier for pair in pairs if pair.tier and (pair.canary.n or pair.canary.waiting)]
+    if "alert" not in row.guards or not tiers:
+        return ""
+    firing = AlertState.objects.filter(severity="crit", tier__in=tiers)
+    state = firing.filter(since__gte=row.started_at).select_related("rule").first()
+    return f"{state.tier}: the alert {state.rule.name!r} fires" if state else ""
 
 
 def figures(row: Rollout, now: datetime, waiting: Sequence[GroupView] = ()) -> list[Pair]:

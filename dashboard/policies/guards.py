@@ -13,7 +13,7 @@ FEWEST_LOST = 3  # refused or failed: one alone is chance
 POINTS = 0.01  # above the others' share
 TIMES = 2.0  # the others' p95 ...
 LONGER_S = 1.0  # ... and at least this much above it
-LABELS = {"wait": "wait p95", "refused": "refusals", "errors": "errors"}
+LABELS = {"wait": "wait p95", "refused": "refusals", "errors": "errors", "alert": "crit alert"}
 GUARDS = tuple(LABELS)
 
 
@@ -60,8 +60,8 @@ class Pair(NamedTuple):
 def tripped(pairs: Iterable[Pair], guards: Collection[str]) -> str:
     """Why the canary has to go back, as a sentence; empty while all is well."""
     for pair in pairs:
-        for guard in GUARDS:
-            said = _CHECKS[guard](pair) if guard in guards else ""
+        for guard, check in _CHECKS.items():
+            said = check(pair) if guard in guards else ""
             if said:
                 return f"{pair.tier or 'all tiers'}: {said}"
     return ""
@@ -99,4 +99,5 @@ def _lost(many: int, ours: float, theirs: float, how: str) -> str:
     return f"{ours:.1%} {how} against {theirs:.1%} of the others"
 
 
+# A crit alert is no figure: ``canary`` looks for one.
 _CHECKS = {"wait": _wait, "refused": _refused, "errors": _errors}

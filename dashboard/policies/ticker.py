@@ -23,7 +23,6 @@ class Ticker:
         # A thread of its own: Django's shared one may be busy with somebody's page.
         thread = ThreadPoolExecutor(1, thread_name_prefix="policies")
         self._in_thread = sync_to_async(self._look, thread_sensitive=False, executor=thread)
-
         self._looked_at = 0.0
 
     async def __call__(self, frame: Frame) -> None:

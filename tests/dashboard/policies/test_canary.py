@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from dashboard.alerts.models import AlertState, Rule
 from dashboard.audit.models import AuditEvent
 from dashboard.delivery.models import Channel, Delivery
 from dashboard.policies import canary, publish
@@ -103,6 +104,31 @@ def test_a_line_that_stands_still_takes_it_back_although_nothing_ends(running, t
     waiting = [GroupView("standard", 2, 40, 90.0), GroupView("standard", 1, 4, 1.0)]
 
     assert "one has waited for 90.0 s" in look(running, waiting).why
+
+
+@pytest.mark.parametrize(
+    ("tier", "severity", "since_s", "taken"),
+    [
+        ("standard", "crit", 1, True),
+        ("standard", "warn", 1, False),
+        ("standard", "crit", -60, False),  # it fired before the canary began
+        ("background", "crit", 1, False),  # no request of the canary is there
+    ],
+)
+def test_a_crit_alert_in_its_tiers_takes_it_back(edited, tenants, tier, severity, since_s, taken):
+    put(edited, guards=["alert"])
+    row = Rollout.objects.running()
+    busy(row, tenants)
+    rule = Rule.objects.create(name="wait", metric="wait_p95", crit=9)
+    AlertState.objects.create(
+        rule=rule, instance=f"default/{tier}", tier=tier, severity=severity, phase="firing",
+        since=row.started_at + timedelta(seconds=since_s),
+    )  # fmt: skip
+
+    look(row)
+
+    assert (row.state == "taken_back") is taken
+    assert not taken or row.why == "standard: the alert 'wait' fires"
 
 
 def test_a_guard_that_was_not_ticked_leaves_it(running, tenants):
