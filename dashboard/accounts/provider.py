@@ -34,7 +34,7 @@ ID = settings.LANEWAY_OIDC.get("id", "none")
 
 
 @open_to_all
-@rate_limit(action="login")
+@rate_limit(action="login")  # type: ignore[untyped-decorator] # allauth has no types
 @never_cache
 @require_POST
 def go(request: HttpRequest) -> HttpResponse:
