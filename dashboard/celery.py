@@ -29,6 +29,7 @@ app.conf.beat_schedule = {
     },
     "remind-of-keys": {"task": "dashboard.tenants.tasks.remind_of_keys", "schedule": 60.0},
     "heartbeat": {"task": "dashboard.delivery.tasks.heartbeat", "schedule": 60.0},
+    "prune-incidents": {"task": "dashboard.alerts.tasks.prune_incidents", "schedule": 86_400.0},
     # A dead evaluator cannot report itself; a look that comes late is no use beside the next.
     "evaluator": {
         "task": "dashboard.alerts.tasks.watch_the_evaluator",

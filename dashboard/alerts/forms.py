@@ -200,10 +200,8 @@ class SilenceForm(forms.Form):
     def __init__(self, *args: Any, policy: Policy, pools: Iterable[str], **options: Any) -> None:
         super().__init__(*args, **options)
         tiers = [(tier.name, tier_text(tier.name, tier.priority)) for tier in policy.by_urgency]
-        said = self.initial
-        _choose(self.fields["tier"], [("", "each tier"), *tiers], said.get("tier", ""))
-        names = [("", "each pool"), *((pool, pool) for pool in pools)]
-        _choose(self.fields["pool"], names, said.get("pool", ""))
+        _choose(self.fields["tier"], [("", "each tier"), *tiers])
+        _choose(self.fields["pool"], [("", "each pool"), *((pool, pool) for pool in pools)])
 
     def clean(self) -> dict[str, Any]:
         said = self.cleaned_data
@@ -240,7 +238,7 @@ class NoteForm(forms.Form):
     )
 
 
-def _choose(field: forms.Field, choices: list[tuple[str, str]], current: str) -> None:
+def _choose(field: forms.Field, choices: list[tuple[str, str]], current: str = "") -> None:
     """What is kept stays a choice, also where the policy or the pools have lost it."""
     assert isinstance(field, forms.ChoiceField)
     if current not in dict(choices):

@@ -144,7 +144,9 @@ def _close(incident: Incident, at: datetime, frame: Frame | None) -> None:
         rule = incident.rule
         if locked.said and rule is not None:
             told = message.of(locked, rule, "resolved", [], at, frame=frame)
-            _post(locked, "resolved", told, rule.channels(locked.said_severity), at)
+            # Whoever heard of crit hears of the end, also where it was warn at last.
+            rang = locked.events.filter(kind="said", severity="crit").exists()
+            _post(locked, "resolved", told, rule.channels("crit" if rang else "warn"), at)
 
 
 def _post(

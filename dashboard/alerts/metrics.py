@@ -3,6 +3,7 @@
 A reading belongs to a pool, or to a tier in a pool.  Values are seconds, shares (0 to 1) or counts.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
@@ -31,6 +32,7 @@ class Metric(NamedTuple):
     help: str
     of_tier: Callable[[TierView], Sample] | None = None
     of_pool: Callable[[PoolView], tuple[Sample, str]] | None = None
+    of_frame: Callable[[Frame], list[Reading]] | None = None
     below: bool = False
     waits: bool = False  # hidden while its pool has no backend: the cause says it
 
@@ -87,6 +89,28 @@ def _priority_ignored(pool: PoolView) -> tuple[Sample, str]:
         return Sample(None), ""
     names = f"{', '.join(deaf)}: start with --scheduling-policy priority" if deaf else ""
     return Sample(len(deaf) / len(up)), names
+
+
+def _terms(frame: Frame) -> list[Reading]:
+    """How much of its term each order has run: the one of a tier that is nearest to its end."""
+    nearest: dict[tuple[str, str], Reading] = {}
+    numbers = {tier.name: tier.priority for pool in frame.pools for tier in pool.tiers}
+    for order in frame.overrides:
+        term_s = max(1.0, order.ends_at - order.begun_at)
+        share = (frame.at - order.begun_at) / term_s
+        what = (
+            f"{order.tenant} moved to {order.tier}"
+            if order.tenant
+            else f"{order.verb} {order.tier}"
+        )
+        left_min = max(0, math.ceil((order.ends_at - frame.at) / 60))
+        note = f"{what} by {order.by}, ends in {left_min} min: {order.reason}"
+        found = nearest.get((order.pool, order.tier))
+        if found is None or share > (found.sample.value or 0):
+            sample = Sample(min(1.0, share))
+            number = numbers.get(order.tier)
+            nearest[order.pool, order.tier] = Reading(order.pool, order.tier, number, sample, note)
+    return list(nearest.values())
 
 
 METRICS: dict[str, Metric] = {
@@ -185,6 +209,13 @@ METRICS: dict[str, Metric] = {
             of_pool=_priority_ignored,
         ),
         Metric(
+            "override_term",
+            "term of an order",
+            "share",
+            "How much of its time a pause, a drain or a move has run",
+            of_frame=_terms,
+        ),
+        Metric(
             "heartbeat",
             "evaluator silent",
             "seconds",
@@ -197,6 +228,12 @@ MOST_URGENT = "^"  # in place of a tier's name, which cannot begin so
 
 def read(metric: Metric, frame: Frame, pool: str = "", tier: str = "") -> Iterator[Reading]:
     """What the frame says of a metric; ``pool`` and ``tier`` narrow it down, "" means each."""
+    if metric.of_frame:
+        yield from (
+            one
+            for one in metric.of_frame(frame)
+            if pool in ("", one.pool) and tier in ("", one.tier)
+        )
     for view in frame.pools:
         if pool and view.name != pool:
             continue

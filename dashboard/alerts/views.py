@@ -52,7 +52,7 @@ def badge(request: HttpRequest) -> HttpResponse:
 @require_safe
 def history(request: HttpRequest) -> HttpResponse:
     rows = Incident.objects.select_related("rule").exclude(closed_at=None)
-    chosen = request.GET.get("rule", "")
+    chosen = request.GET.get("rule", "").replace("\0", "")  # PostgreSQL takes none
     if chosen:
         rows = rows.filter(rule_name=chosen)
     part = Paginator(rows, PER_PAGE).get_page(request.GET.get("page"))

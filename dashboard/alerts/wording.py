@@ -60,6 +60,8 @@ def whose(rule: Rule) -> str:
     """What the rule judges, in the middle of a sentence."""
     if rule.judged.of_pool:
         return f"pool {rule.pool}" if rule.pool else "each pool"
+    if rule.judged.of_frame:
+        return "each order"
     if rule.judged.of_tier is None:
         return "this site"
     tiers = {"": "each tier", MOST_URGENT: "the most urgent tier"}.get(rule.tier, rule.tier)

@@ -5,10 +5,12 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from dashboard.alerts import changes, open_now, watch
+from dashboard.alerts import changes, open_now, tasks, watch
 from dashboard.alerts.models import AlertState, Annotation, Heartbeat, Incident, Rule, Silence
-from dashboard.delivery.models import Delivery
+from dashboard.alerts.wording import MINUS
+from dashboard.delivery.models import Channel, Delivery
 from gateway.core.policy import default_policy
+from gateway.core.snapshot import OverrideView
 from gateway.models import PolicyVersion
 from tests.dashboard.alerts.conftest import CALM, START, at, frame, play
 from tests.support.people import person
@@ -87,6 +89,34 @@ def test_crit_hides_warn_and_a_rise_is_told_at_once(rule):
 
     assert AlertState.objects.get().severity == "crit"
     assert [title.split()[0] for _, title in told()] == ["WARN", "CRIT"]
+
+
+def test_whoever_heard_of_crit_hears_of_the_end_though_it_was_warn_at_last(rule):
+    pager = Channel(name="pager", kind="ntfy", where="ntfy.sh", created_by="ada")
+    pager.address = "ntfys://ntfy.sh/pager"
+    pager.save()
+    rule.crit_channels.add(pager)
+    play(range(16), **SLOWER)
+    play(range(16, 30), **SLOW)  # warn again
+    play([4 * 3600 + 30], **SLOW)  # and reminded of as that
+    later = 4 * 3600 + 31
+    play(range(later, later + 8), standard={"p95": 1})
+
+    heard = [row.message["kind"] for row in pager.deliveries.order_by("pk")]
+    assert heard == ["firing", "resolved"]
+
+
+def test_what_is_over_for_long_is_pruned(rule, time_machine):
+    play(range(16), **SLOW)
+    play(range(16, 25), standard={"p95": 1})
+    Silence.objects.create(reason="x", starts_at=at(0), ends_at=at(60))
+    time_machine.move_to(at(0) + timedelta(days=395))
+    tasks.prune_incidents()
+    assert Incident.objects.count() == Silence.objects.count() == 1
+
+    time_machine.move_to(at(0) + timedelta(days=397))
+    tasks.prune_incidents()
+    assert Incident.objects.count() == Silence.objects.count() == 0
 
 
 def test_a_threshold_in_target_waits_is_each_tier_s_own(no_rules):
@@ -289,7 +319,7 @@ def test_each_round_beats_and_counts_for_the_badge(rule):
 
 
 def test_the_shipped_rules_judge_a_busy_pool_without_complaint(db):
-    assert Rule.objects.count() == 10
+    assert Rule.objects.count() == 11
     down = replace(CALM.pools[0].tiers[0].lost_per_min, rejected=3)
     play(range(70), backends=("up", "down"), realtime={"oldest_s": 9.0, "lost_per_min": down})
 
@@ -299,6 +329,29 @@ def test_the_shipped_rules_judge_a_busy_pool_without_complaint(db):
         "Refused in the most urgent tier",
         "Backend down",
     }
+
+
+def test_an_order_at_four_fifths_of_its_term_is_told_once(no_rules, channel):
+    soon = Rule.objects.create(
+        name="An order ends soon", metric="override_term", warn=0.8, warn_for_s=0, keep_s=0
+    )
+    soon.warn_channels.add(channel)
+    order = OverrideView(
+        id=1, verb="pause", pool="default", tier="batch", tenant="", by="otto", reason="upgrade",
+        begun_at=START, ends_at=START + 900,
+    )  # fmt: skip
+    for second in (*range(715, 735), *range(895, 898)):
+        watch.judge(replace(frame(second), overrides=(order,)))
+
+    assert told() == [
+        (
+            "firing",
+            f"WARN batch ({MINUS}5) in default: term of an order, pause batch by otto, "
+            "ends in 3 min: upgrade",
+        )
+    ]
+    watch.judge(frame(901))
+    assert Incident.objects.open().count() == 0
 
 
 def test_notes_and_versions_before_an_alert_are_named_in_its_message(rule):
