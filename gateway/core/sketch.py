@@ -38,12 +38,6 @@ class Sketch:
             sketch.add(wait_ms)
         return sketch
 
-    @classmethod
-    def read(cls, text: str) -> Sketch:
-        sketch = cls()
-        sketch.merge(pairs(text))
-        return sketch
-
     def add(self, wait_ms: int) -> None:
         bucket = bucket_of(wait_ms)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.core.buckets import FINEST_S, Bucket, Tallies, counts, merged, text_of
 from gateway.core.sketch import ERROR, Sketch, pairs
+from tests.support.buckets import sketch as stored
 
 WAITS_MS = st.lists(st.integers(0, 40 * 86_400_000), min_size=1, max_size=60)
 
@@ -47,7 +48,7 @@ def test_too_few_waits_say_nothing(n, known):
 
 
 def test_a_sketch_of_nothing_is_empty_text():
-    assert (str(Sketch()), Sketch.read("").n) == ("", 0)
+    assert (str(Sketch()), stored("").n) == ("", 0)
     assert Sketch().told_s() == Sketch().quantiles_s(50, 95, 99) == [None] * 3
 
 

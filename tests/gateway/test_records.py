@@ -8,9 +8,9 @@ from django.db import OperationalError, connection
 
 from gateway import records
 from gateway.core.buckets import Bucket
-from gateway.core.sketch import Sketch
 from gateway.models import APIKey, KeyNetwork, QueueBucket, QueueSample, Tenant, UsageRecord
 from gateway.records import Recorder, Sample, Usage
+from tests.support.buckets import sketch
 from tests.support.clock import until
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -103,7 +103,7 @@ async def test_buckets_count_what_came_what_went_and_what_was_lost(gateway):
 
     found = {row.tier: row for row in recorder._rows if isinstance(row, Bucket)}
     assert (found["realtime"].arrived, found["realtime"].dispatched) == (2, 2)
-    assert Sketch.read(found["realtime"].waits).n == 2
+    assert sketch(found["realtime"].waits).n == 2
     assert found["realtime"].lost == ""
     assert (found["standard"].arrived, found["standard"].dispatched) == (1, 0)
     assert found["standard"].lost == "client_disconnected:1"

@@ -9,7 +9,7 @@ from gateway.core.buckets import counts
 from gateway.core.sketch import ERROR, Sketch
 from gateway.models import KEPT_S, QueueBucket
 from gateway.rollup import prune, roll_up
-from tests.support.buckets import bucket, store
+from tests.support.buckets import bucket, sketch, store
 
 pytestmark = pytest.mark.django_db
 
@@ -48,7 +48,7 @@ def test_a_day_comes_to_the_same_counts_and_extremes_in_every_step():
         assert max(rows.values_list("waiting_max", flat=True)) == 3
     whole = QueueBucket.objects.get(step_s=DAY)
     exact = every[-(-len(every) * 95 // 100) - 1]
-    (p95_s,) = Sketch.read(whole.waits).quantiles_s(95)
+    (p95_s,) = sketch(whole.waits).quantiles_s(95)
     assert p95_s * 1000 == pytest.approx(exact, rel=ERROR)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from gateway.core.buckets import FINEST_S, Bucket
-from gateway.core.sketch import Sketch
+from gateway.core.sketch import Sketch, pairs
 from gateway.models import QueueBucket
 
 
@@ -38,3 +38,10 @@ def bucket(start: int, waits_ms: list[int] | None = None, **columns: Any) -> Buc
 
 def store(*buckets: Bucket) -> None:
     QueueBucket.objects.bulk_create(QueueBucket(**one._asdict()) for one in buckets)
+
+
+def sketch(text: str) -> Sketch:
+    """A stored one."""
+    found = Sketch()
+    found.merge(pairs(text))
+    return found
