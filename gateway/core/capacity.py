@@ -30,9 +30,9 @@ PROVEN_AFTER_MS = 60_000
 DRIFT_POLLS = 3
 PACE_START, PACE_LEAST, PACE_MOST = 20_000.0, 10_000.0, 45_000.0  # prompt tokens per second
 # An engine step under pace is short below the first, too long above the second: an urgent first
-# token takes about two.  An engine whose unloaded step is longer gets two and three of those.
-SHORT_STEP_S, LONG_STEP_S = 0.04, 0.07
-PACED_RAMP = 1.12  # by how much M grows a poll while pace, not M, is what limits
+# token takes about three.  An engine whose unloaded step is longer gets two and three of those.
+SHORT_STEP_S, LONG_STEP_S = 0.03, 0.05
+PACED_RAMP = 1.06  # by how much M grows a poll while pace, not M, is what limits
 PACE_BURST_TOKENS = 8_192  # vLLM's default max_num_batched_tokens
 URGENT_DECAY_S = 10.0
 
