@@ -111,7 +111,8 @@ class Steering:
                 server.held_back = 0
             return [*map(_slots, serving), Pace(None)]
         limits = [server.law.base_limit for server in serving]
-        reserve = capacity.holdback(self.reserve, limits, share, now_ms)
+        ramping = sum(server.law.ramping and server.most is None for server in serving)
+        reserve = capacity.holdback(self.reserve, limits, share, now_ms, ramping=ramping)
         self.reserve_is_short = reserve.short
         for server, held_back in zip(serving, reserve.held_back, strict=True):
             server.held_back = held_back

@@ -189,7 +189,7 @@ def test_near_the_target_queue_the_limit_is_corrected_gently(waiting, queued_s, 
         (0, 0, False, 16, True),
         (5, 5, False, 8, True),
         (5, 0, False, 7.25, False),
-        (0, 4, True, 8.96, True),
+        (0, 4, True, 9.6, True),
     ],
     ids=["room", "a burst on its way in", "a queue that lasts", "under pace"],
 )
@@ -199,6 +199,13 @@ def test_a_ramp_ends_by_a_queue_that_lasts(waiting, sent, paced, level, ramping)
     after = poll(law, QUIET._replace(waiting=waiting), now_ms=250, in_flight=8, paced=paced)
 
     assert (min(after.level, 16), after.ramping) == (pytest.approx(level, abs=0.5), ramping)
+
+
+def test_a_ramp_that_pace_has_slowed_never_doubles_again():
+    paced = poll(settled(level=60, ramping=True), QUIET, now_ms=250, in_flight=60, paced=True)
+    after = poll(paced, QUIET, now_ms=500, in_flight=72)
+
+    assert after.level == pytest.approx(60 * capacity.PACED_RAMP**2)
 
 
 def test_the_limit_and_the_held_back_slots_stay_under_the_cap():
@@ -473,6 +480,11 @@ def test_the_holdback_covers_what_urgent_requests_hold_by_themselves(
 
 def test_one_slot_is_held_back_on_the_smallest_backend():
     assert holdback(Reserve(), [1], 0.0, now_ms=0).held_back == (1,)
+
+
+def test_a_backend_whose_limit_is_still_being_found_holds_back_more():
+    assert holdback(Reserve(), [8], 0.05, now_ms=0, ramping=1).held_back == (8,)
+    assert holdback(Reserve(), [256, 16], 0.05, now_ms=0, ramping=1).held_back == (14, 1)
 
 
 def test_a_pools_holdback_is_shared_out_by_base_limit():
