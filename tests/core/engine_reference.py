@@ -29,6 +29,7 @@ class Request:
     blocks: int = 0
     preemptions: int = 0
     first_token: int = -1
+    decodes: bool = False  # its last step gave a token; a preempted one prefills until it caught up
 
     @property
     def tokens(self) -> int:
@@ -72,6 +73,7 @@ class ReferenceEngine:
                     free += victim.blocks
                     victim.blocks = victim.computed = 0
                     victim.preemptions += 1
+                    victim.decodes = False
                     budget += share.pop(victim, 0)
                     waiting.append(victim)
                     preempted = True
@@ -99,6 +101,7 @@ class ReferenceEngine:
                 if request.computed < request.tokens:
                     continue
                 request.generated += 1
+                request.decodes = True
                 if request.first_token < 0:
                     request.first_token = now
                 if request.generated == request.asked.output_tokens:
@@ -123,8 +126,7 @@ class ReferenceEngine:
         return max(running, key=lambda r: (r.asked.vllm_priority, r.asked.at_s))
 
     def lasts(self, running: list[Request], share: dict[Request, int]) -> int:
-        # A request decodes in a step when all but its last token was computed before.
-        decoding = [r for r in share if r.generated and r.computed == r.tokens - 1]
+        decoding = [r for r in share if r.decodes]
         prefill = sum(chunk for r, chunk in share.items() if r not in decoding)
         resident = sum(r.computed for r in running)
         config = self.config

@@ -202,22 +202,19 @@ class Engine:
 
     def _begin(self) -> None:
         """Plan a step: grow what runs, preempt where blocks lack, then admit."""
-        preempted = False
-        while True:
-            left = self.config.max_num_batched_tokens - (len(self._running) - len(self._prefilling))
-            wanted = self._kv.wanted(self._steps)
-            for sequence in self._prefilling:
-                sequence.chunk = self._chunk(sequence, left)
-                left -= sequence.chunk
-                wanted += self._wants(sequence)
-            if wanted <= self._kv.free:
-                break
-            self._make_room()
-            preempted = True
-        self._kv.free -= wanted
-        decoding = len(self._running) - len(self._prefilling)
-        if not preempted:
+        left = self.config.max_num_batched_tokens - (len(self._running) - len(self._prefilling))
+        wanted = self._kv.wanted(self._steps)
+        for sequence in self._prefilling:
+            sequence.chunk = self._chunk(sequence, left)
+            left -= sequence.chunk
+            wanted += self._wants(sequence)
+        if wanted <= self._kv.free:
+            self._kv.free -= wanted
+            decoding = len(self._running) - len(self._prefilling)
             self._admit(left)
+        else:  # nothing is admitted in a step that preempts
+            self._kv.free = self._make_room()
+            decoding = len(self._running) - len(self._prefilling)
         prefill_tokens = sum(sequence.chunk for sequence in self._prefilling)
         self._step_ends = self._now + self._lasts(decoding, prefill_tokens)
 
@@ -370,23 +367,36 @@ class Engine:
         resident = self._resident(sequence)
         return blocks(resident + coming) - blocks(resident)
 
-    def _make_room(self) -> None:
-        """Preempt until every running request can grow, asking in admission order.
+    def _make_room(self) -> int:
+        """Plan the step anew, preempting until every running request can grow, in admission order.
 
-        A victim may be the one that asks, or one that was granted its blocks already.
+        A victim may be the one that asks, or one that was granted its part already: its tokens go
+        to those planned after it, not to the one that asks (vLLM ``v1/core/sched/scheduler.py``).
+
+        Returns:
+            Blocks that are free then.
         """
-        free = self._kv.free
-        granted: dict[str, int] = {}
+        free, left = self._kv.free, self.config.max_num_batched_tokens
+        granted: dict[str, tuple[int, int]] = {}  # blocks and tokens
         for sequence in list(self._running.values()):
+            if sequence.id not in self._running:
+                continue
+            tokens = 1
+            if not sequence.decoding:
+                tokens = sequence.chunk = self._chunk(sequence, left)
             wants = self._wants(sequence)
             while sequence.id in self._running and wants > free:
                 victim = self._victim()
                 victim.chunk = 0  # planned, but its blocks are not taken yet
-                free += self._held(victim) + granted.pop(victim.id, 0)
+                had_blocks, had_tokens = granted.pop(victim.id, (0, 0))
+                free += self._held(victim) + had_blocks
+                left += had_tokens
                 self._preempt(victim)
             if sequence.id in self._running:
-                granted[sequence.id] = wants
+                granted[sequence.id] = wants, tokens
                 free -= wants
+                left -= tokens
+        return free
 
     def _victim(self) -> Sequence:
         """Who must give way: the highest vLLM number, then the latest; under fcfs the last in."""
