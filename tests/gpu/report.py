@@ -26,7 +26,7 @@ SCRIPT = "../../static/vendor/plotly-basic.min.js"
 SIZE = "1100,520"
 BURSTS = {"urgent5": 5, "urgent15": 15}
 COLOURS = {"fcfs": "#868e96", "priority": "#d9480f", "shipped": "#9775fa", "trial": "#74b816",
-           "proposed": "#1971c2"}  # fmt: skip
+           "proposed": "#1971c2", "steps50": "#c2255c", "present": "#087f5b"}  # fmt: skip
 
 
 def main() -> None:
