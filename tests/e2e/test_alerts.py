@@ -112,7 +112,7 @@ def test_a_line_on_a_chart_is_dragged_to_another_level_of_its_rule(sign_in):
     page.mouse.up()
 
     page.wait_for_url("**/alerts/rules/*/?level=warn**")
-    moved = page.get_by_label("Warn", exact=True)
+    moved = page.locator("#id_warn")
     level = moved.input_value()
     assert level not in ("30s", "")
     assert page.get_by_text("not saved yet").is_visible()

@@ -5,7 +5,7 @@ import itertools
 import threading
 
 import pytest
-from django.db import close_old_connections, connection
+from django.db import close_old_connections, connection, connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,35 +78,44 @@ def test_no_change_is_told_twice_by_two_evaluators(rule, levels):
     assert Incident.objects.open().count() <= 1
 
 
-async def test_the_listener_never_makes_the_ticker_wait(rule):
-    listener = watch.Watch()
-
-    await listener(frame(0, standard={"p95": 70}))
-    under_way = listener._round
-    await listener(frame(1, standard={"p95": 70}))
-
-    assert listener._round is under_way  # a second that finds a round under way is left out
-    await under_way
-    await listener(frame(2, standard={"p95": 70}))
-    await listener._round
-    assert await AlertState.objects.acount() == 1
+@pytest.fixture
+def listener():
+    one = watch.Watch()
+    yield one
+    one._thread.submit(connections.close_all).result()
 
 
-async def test_a_round_that_fails_is_told_in_the_log_and_the_next_one_comes(
-    rule, monkeypatch, caplog
+def test_the_listener_never_makes_the_ticker_wait(rule, listener):
+    async def three_seconds():
+        await listener(frame(0, standard={"p95": 70}))
+        under_way = listener._round
+        await listener(frame(1, standard={"p95": 70}))
+        assert listener._round is under_way  # a second that finds one under way is left out
+        await under_way
+        await listener(frame(2, standard={"p95": 70}))
+        await listener._round
+
+    asyncio.run(three_seconds())
+
+    assert AlertState.objects.count() == 1
+    assert Heartbeat.last().timestamp() == START + 2
+
+
+def test_a_round_that_fails_is_told_in_the_log_and_the_next_one_comes(
+    rule, listener, monkeypatch, caplog
 ):
     def broken(frame):
         raise RuntimeError("the database is away")
 
-    listener = watch.Watch()
-    with monkeypatch.context() as patched:
-        patched.setattr(watch, "judge", broken)
-        await listener(frame(0))
+    async def two_seconds():
+        with monkeypatch.context() as patched:
+            patched.setattr(watch, "judge", broken)
+            await listener(frame(0))
+            await listener._round
+        await listener(frame(1))
         await listener._round
-    await listener(frame(1))
-    await listener._round
+
+    asyncio.run(two_seconds())
 
     assert "trying again in a second" in caplog.text
-    assert await Heartbeat.objects.aget() is not None
-    assert (await Heartbeat.objects.aget()).at.timestamp() == START + 1
-    await asyncio.sleep(0)
+    assert Heartbeat.last().timestamp() == START + 1
