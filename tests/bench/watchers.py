@@ -28,13 +28,14 @@ from tests.support.started_site import ROOT, Site, site
 A_PERSON = 10  # sockets that one may have open
 STALL_S = 45
 SESSIONS = """
+from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from tests.support.people import person
 for n in range({people}):
     one, session = person(f"watcher-{{n}}", "viewer"), SessionStore()
     session[SESSION_KEY] = str(one.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     session[HASH_SESSION_KEY] = one.get_session_auth_hash()
     session.save()
     print("session", session.session_key)
@@ -83,6 +84,9 @@ async def measure(started: Site, sessions: list[str], count: int, seconds: float
     late_ms.clear()
     sizes.clear()
     full = await used(pids, seconds)
+    gone = [reader for reader in readers if reader.done()]
+    if gone:
+        raise SystemExit(f"{len(gone)} of {count} pages were closed: {gone[0].exception()}")
     came, late = len(late_ms) / seconds, sorted(late_ms)
     stalled = await open_page(started, sessions[-1], max_queue=1)
     stalled.transport.pause_reading()
@@ -122,7 +126,7 @@ answering a frame a second. A tick is encoded once, whoever watches; what is lef
 | memory a watcher, kB | {found["kb_a_watcher"]} |
 | memory before / after one page read nothing for {STALL_S} s, MB | {found["memory_mb_before_stall"]} / {found["memory_mb_after_stall"]} |
 
-Machine: {", ".join(machine.describe().values())}. The generator ran on the same cores, so the delays are upper bounds; CPU is the server's alone.
+Machine: {", ".join(f"{name} {value}" for name, value in machine.describe().items())}. The generator ran on the same cores, so the delays are upper bounds; CPU is the server's alone.
 """
 
 
