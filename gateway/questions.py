@@ -12,7 +12,7 @@ LINE_WANTED, LINE = "laneway.live.line-wanted", "laneway.live.line"
 WHY_WANTED, WHY = "laneway.live.why-wanted", "laneway.live.why."
 ASKED_FOR_S = 10
 ANSWER_TTL_S = 5
-LINE_MOST = 1_000  # of those who wait; found in about 10 ms of the gateway's loop
+LINE_MOST = 1_000  # of those who wait: about 4 ms of the gateway's loop
 WHY_MOST = 50  # requests explained at a time
 
 
