@@ -9,6 +9,7 @@ const CALM_S = 30;
 const LABEL_PX = 15;
 const LINE_PX = 13;
 const NARROW_PX = 420;
+const NEAR_SHARE = 0.05; // of the range: marks closer than this share their words
 
 /** What differs between the two charts. */
 export const KINDS = {
@@ -139,18 +140,26 @@ const clip = (share) => Math.min(1, Math.max(0, share));
 /** Moments that explain a curve: a line from top to bottom, in words above; what does not fit is on hover. */
 export function markShapes(marks, { sinceS, nowS, utc, palette }) {
   const within = marks.filter(({ at }) => at >= sinceS && at <= nowS);
+  const near = (nowS - sinceS) * NEAR_SHARE;
+  const groups = []; // words of marks that stand together would lie on one another
+  for (const mark of within) {
+    if (groups.length && mark.at - groups.at(-1).at < near) groups.at(-1).texts.push(plain(mark.text));
+    else groups.push({ at: mark.at, texts: [plain(mark.text)] });
+  }
   return {
     shapes: within.map(({ at }) => ({
       type: "line", xref: "x", x0: xOf(at, utc), x1: xOf(at, utc), yref: "paper", y0: 0, y1: 1, layer: "between",
       line: { color: palette.muted, width: 1, dash: "dash" },
     })),
-    annotations: within.map(({ at, text }) => ({
+    annotations: groups.map(({ at, texts }) => ({
       x: xOf(at, utc), xref: "x", xanchor: "left", xshift: 2, y: 1, yref: "paper", yanchor: "top", showarrow: false,
-      text: shortened(text), hovertext: text, font: { size: 10, color: palette.muted },
+      text: texts.length > 1 ? `${shortened(texts.at(-1))} +${texts.length - 1}` : shortened(texts[0]), hovertext: texts.join("<br>"), font: { size: 10, color: palette.muted },
     })),
   };
 }
 
+// Plotly reads a little markup, and names in these words are people's own.
+const plain = (text) => text.replaceAll("<", "\u2039");
 const shortened = (text) => (text.length > 18 ? `${text.slice(0, 17)}…` : text);
 
 /** Colours for the layout's roles, in place of nothing: CSS variables are no colours to plotly. */

@@ -129,12 +129,12 @@ test("words of two thresholds that lie close do not cover one another", () => {
 });
 
 test("a mark is a line over the whole chart with its words above, and one outside is left out", () => {
-  const marks = [{ at: 500, text: "policy v42" }, { at: 50, text: "long ago" }, { at: 600, text: "paused background work" }];
+  const marks = [{ at: 500, text: "policy v42" }, { at: 50, text: "long ago" }, { at: 600, text: "paused background work" }, { at: 605, text: "policy v43" }];
 
   const { layout } = charts.figureNow(figure(), history([[998, 1, 30]]), view({ marks }));
 
   const lines = layout.shapes.filter((shape) => shape.x0 === 500_000);
   assert.deepEqual(lines.map(({ y0, y1, line }) => [y0, y1, line.dash]), [[0, 1, "dash"]]);
   const words = layout.annotations.filter(({ hovertext }) => hovertext).map(({ text, hovertext }) => [text, hovertext]);
-  assert.deepEqual(words, [["policy v42", "policy v42"], ["paused background…", "paused background work"]]);
+  assert.deepEqual(words, [["policy v42", "policy v42"], ["policy v43 +1", "paused background work<br>policy v43"]]);
 });
