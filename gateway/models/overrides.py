@@ -135,11 +135,6 @@ class Override(Announced):
     def runs(self, at: datetime) -> bool:
         return self.ends_at is not None and self.ended_at is None and at < self.ends_at
 
-    @property
-    def state(self) -> str:
-        """What a person has to have seen to change it."""
-        return f"{self.pk}.{self.edits}"
-
     def as_row(self) -> OverrideRow:
         return OverrideRow(
             self.pk,

@@ -60,7 +60,7 @@ function patchRows() {
   if (!head.querySelector("[data-row-acts-head]")) head.append(acts.querySelector("[data-row-acts]").content.firstElementChild.cloneNode(true));
   const ids = new Set();
   for (const row of line.children) {
-    const id = row.children[1].textContent;
+    const { id } = row.dataset;
     ids.add(id);
     let cell = row.querySelector("[data-row-cell]");
     if (!cell) cell = row.appendChild(acts.querySelector("[data-row-acts]").content.lastElementChild.cloneNode(true));

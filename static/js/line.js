@@ -42,7 +42,7 @@ export function patchLine(root, { head, says, filtered = false, found = true }, 
   const body = root.querySelector("[data-line]");
   patchTable(body, head.map(lineCells), [0, 6, 7, 9]);
   head.forEach((entry, i) => {
-    body.children[i].dataset.id = entry.id; // actions.js looks for it
+    body.children[i].dataset.id = entry.id; // begin.js acts on it
     link(body.children[i].children[1], `${root.dataset.why}${encodeURIComponent(entry.id)}/`);
     body.children[i].dataset.rank = ranks.get(entry.tier) ?? "";
     body.children[i].dataset.overdue = entry.overdue ? "yes" : "";

@@ -112,7 +112,7 @@ function show() {
   showSkew(frame);
   showFirstRun(pool);
   if (frame.seq % CALM_S === 0 || spanLength() < CALM_FROM_S) showCharts();
-  document.dispatchEvent(new CustomEvent("laneway:frame", { detail: { frame, pool, view } })); // actions.js
+  document.dispatchEvent(new CustomEvent("laneway:frame", { detail: { frame, pool, view } })); // begin.js
 }
 
 /** What is known of the version in force; of one that has just come, its number alone. */
