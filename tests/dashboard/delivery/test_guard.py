@@ -88,13 +88,17 @@ def test_a_name_is_refused_if_any_of_its_addresses_is_an_inner_one(resolve, foun
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
-    "form", ["http://moves.example:{}/in", "mmost://moves.example:{}/abcdefgh"]
+    ("form", "kind"),
+    [
+        ("http://moves.example:{}/in", "webhook"),
+        ("mmost://moves.example:{}/abcdefgh", "other"),
+        ("mailto://moves.example:{}/?from=a@here.example&to=b@there.example", "mail"),
+    ],
 )
 def test_a_name_that_moves_between_check_and_use_is_caught_at_the_socket(
-    resolve, add, web, message, form
+    resolve, add, web, message, form, kind
 ):
     receiver, port = web
-    kind = "webhook" if form.startswith("http") else "other"
     resolve.extend([["93.184.215.14"], ["127.0.0.1"]])
     post(message, [add("hook", form.format(port), kind)], "incident-7:firing")
 
