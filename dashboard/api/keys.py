@@ -99,7 +99,7 @@ def change_key(request: HttpRequest, id8: str, said: KeyRulesChange) -> Answer:
 @router.post("/keys/{slug:id8}/rotate", response=answers(IssuedKey, 201))
 @changes
 def rotate_key(request: HttpRequest, id8: str, said: Rotation) -> Answer:
-    """A successor with the same rights, which works at once; ``replaces`` names the old key."""
+    """A successor with the same rights, which works at once; its field replaces names the old key."""
     key = _key(id8, to_change=True)
     must_match(request, _told(key).etag, required=False)
     values = {"overlap": str(said.overlap_hours), "name": said.name}

@@ -68,7 +68,7 @@ class TenantShape(BaseModel):
 
 class Tenants(BaseModel):
     data: list[TenantShape]
-    next: str | None = Field(description="Send it as ``after`` for the next part.")
+    next: str | None = Field(description="Send it as after, for the next part.")
 
 
 class KeyRulesChange(Said):
@@ -155,7 +155,7 @@ class Keys(BaseModel):
 
 
 class Sent(Said):
-    """A policy as ``GET /policy`` gives it; what is left out is at its default."""
+    """A policy as GET /policy gives it; what is left out is at its default."""
 
     document: dict[str, Any] = Field(examples=[dump(default_policy())])
 
@@ -197,7 +197,7 @@ class InForce(WholeVersion):
 
 class Versions(BaseModel):
     data: list[Version]
-    next: int | None = Field(description="Send it as ``before`` for the next part.")
+    next: int | None = Field(description="Send it as before, for the next part.")
 
 
 class Warning(BaseModel):

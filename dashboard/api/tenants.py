@@ -30,7 +30,7 @@ def list_tenants(
     after: Text = "",
     limit: Annotated[int, Field(ge=1, le=500)] = 100,
 ) -> Answer:
-    """In the order of their slugs; ``q`` is a part of the name, ``after`` the ``next`` of a part."""
+    """In the order of their slugs; q is a part of the name, after is the next of the part before."""
     rows = Tenant.objects.filter(slug__gt=after.replace("\0", "")).order_by("slug")
     if q:
         asked = q.replace("\0", "")
