@@ -9,6 +9,7 @@ from gateway.core.canary import PLACES, Canary, bar, obstacles, place
 from gateway.core.ops import Edit, Release, SetBackend, Submit
 from gateway.core.policy import TenantRules, default_policy
 from gateway.core.scheduler import Scheduler
+from gateway.core.snapshot import Frame, for_tenant, pool_view
 from tests.core.driving import Trial, random_policy, trial
 from tests.core.reference import Reference
 
@@ -99,6 +100,14 @@ def test_the_frame_tells_who_waits_under_which_version(line):
     assert groups["batch", 1] == groups["batch", 2] == (1, 3.0)
     assert groups["standard", 2] == (0, None)
     assert len(groups) == 10
+
+
+def test_a_tenant_s_frame_tells_nothing_of_a_canary(line):
+    pool = pool_view("default", ["qwen"], line.look(3_000), [])
+    frame = Frame(seq=1, at=0.0, epoch="", policy_version=2, pools=(pool,))
+
+    assert pool.groups
+    assert for_tenant(frame, "acme").pools[0].groups == ()
 
 
 def test_promoted_everybody_follows_the_newer_one(line):

@@ -46,6 +46,7 @@ def test_it_says_first_how_well_the_record_is_reproduced(edited, traffic):
     assert row.result["error"] < 0.25
     assert html.index("Replaying v1 itself gives wait p95 within") < html.index("standard")
     assert "acme" in html
+    assert "measured and replayed: realtime 0.00 s" in html
     assert "Not modelled: callers that retry" in html
 
 
