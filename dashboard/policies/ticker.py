@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 
 from dashboard.policies import canary, timed
 from dashboard.policies.publish import BaseMoved
@@ -21,12 +21,17 @@ CANARY_EVERY_S = 2.0
 class Ticker:
     def __init__(self) -> None:
         # A thread of its own: Django's shared one may be busy with somebody's page.
-        thread = ThreadPoolExecutor(1, thread_name_prefix="policies")
-        self._in_thread = sync_to_async(self._look, thread_sensitive=False, executor=thread)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="policies")
+        self._in_thread = sync_to_async(self._look, thread_sensitive=False, executor=self._thread)
         self._looked_at = 0.0
 
     async def __call__(self, frame: Frame) -> None:
         await self._in_thread(frame)
+
+    def close(self) -> None:
+        """Let the thread and its connection go."""
+        self._thread.submit(lambda: connection.close())  # looked up there: each thread has its own
+        self._thread.shutdown()
 
     def _look(self, frame: Frame) -> None:
         close_old_connections()

@@ -50,7 +50,8 @@ async def test_a_bad_canary_is_back_within_ten_seconds(transactional_db, first):
         directory, fleet, upstream, recorder = Directory(), Fleet(), Upstream(), Recorder()
         proxy = Proxy(directory, fleet, upstream, Metrics(fleet), recorder)
         publisher = Publisher(directory, fleet, recorder, proxy.register)
-        publisher.listeners.append(Ticker())
+        ticker = Ticker()
+        publisher.listeners.append(ticker)
         await upstream.start()
         recorder.start()
         await publisher.take_over()
@@ -79,6 +80,7 @@ async def test_a_bad_canary_is_back_within_ten_seconds(transactional_db, first):
             await upstream.close()
             await recorder.close()
             directory.close()
+            ticker.close()
     row = await Rollout.objects.aget()
     assert row.state == "taken_back"
     assert "refused against 0.0% of the others" in row.why

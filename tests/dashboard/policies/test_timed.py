@@ -128,7 +128,9 @@ async def test_the_gateway_s_ticker_does_it(db):
         zone="UTC",
     )
 
-    await Ticker()(Frame(seq=1, at=NOW.timestamp(), epoch="", policy_version=1, pools=()))
+    ticker = Ticker()
+    await ticker(Frame(seq=1, at=NOW.timestamp(), epoch="", policy_version=1, pools=()))
 
+    ticker.close()
     newest = await PolicyVersion.objects.order_by("-number").afirst()
     assert newest.message == "night"
