@@ -153,6 +153,43 @@ def test_edit_look_publish_live_and_back(visit, draft, laneway):
     assert page.get_by_text("Back to v1: too slow for translators").first.is_visible()
 
 
+def test_a_draft_is_replayed_by_a_worker_tried_with_one_tenant_and_promoted(draft, laneway):
+    acme = "from gateway.models import Tenant; Tenant.objects.create(slug='acme', name='Acme')"
+    laneway.manage("shell", "-c", acme)
+    ask(laneway, "translate")
+    page = draft()
+    page.get_by_role("link", name="Task types").click()
+    page.locator("#task_types-3-tier").select_option("batch")
+    page.locator("#saved", has_text="1 change").wait_for()
+    page.get_by_role("link", name="Preview effect").click()
+    page.get_by_role("button", name="Run").click()
+    page.get_by_role("heading", name=re.compile("Replaying|Too few")).wait_for()
+    assert page.get_by_text("Not modelled").is_visible()
+
+    page.get_by_role("link", name="Review and publish").click()
+    page.get_by_label("Why?").fill("one tenant first")
+    page.get_by_label("Canary for").check()
+    page.get_by_role("button", name="Publish").click()
+    page.wait_for_url("**/policy/")
+    page.get_by_role("heading", name=re.compile("Canary: v\\d+ for 25 %")).wait_for()
+    version = int(re.search(r"v(\d+)", page.locator("#canary-title").inner_text())[1])
+    page.locator("#status", has_text="live on 1/1 gateway").wait_for(timeout=5000)
+    on_it = page.locator("#canary .head .quiet").inner_text()
+    expected = (
+        ("batch", str(version)) if on_it.startswith("default;") else ("standard", str(version - 1))
+    )
+    assert ask(laneway, "translate") == expected
+
+    page.get_by_role("button", name="Go to 100 %").click()
+    page.wait_for_url("**/policy/")
+    for _ in range(50):
+        if ask(laneway, "translate") == ("batch", str(version)):
+            break
+        page.wait_for_timeout(100)
+    assert ask(laneway, "translate") == ("batch", str(version))
+    assert page.locator("#canary-title").count() == 0
+
+
 def test_undo_gives_the_draft_back(visit, draft):
     page = draft()
     page.get_by_label("batch: max waiting", exact=True).fill("1.2k")
@@ -240,7 +277,9 @@ def test_all_of_it_works_without_a_script(draft):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-@pytest.mark.parametrize("path", ["", "draft/tiers/", "draft/tasks/", "draft/pool/", "versions/1/"])
+@pytest.mark.parametrize(
+    "path", ["", "draft/tiers/", "draft/tasks/", "draft/pool/", "draft/preview/", "versions/1/"]
+)
 def test_nothing_is_wider_than_the_screen(visit, width, path):
     page = visit(f"/policy/{path}", viewport={"width": width, "height": 740})
 
