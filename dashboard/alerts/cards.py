@@ -82,7 +82,7 @@ def cards(now: datetime) -> list[Card]:
     frame = newest_frame()
     tiers = {tier.name: tier for tier in policy_in_force().tiers}
     down = [
-        f"{row.note or row.pool}"
+        row.note or row.pool
         for incident in opened
         for row in incident.states.all()
         if row.severity and row.rule.metric == "backends_down"
