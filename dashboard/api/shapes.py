@@ -13,7 +13,11 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["acm
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 KeyName = Annotated[str, Field(min_length=1, max_length=100, examples=["prod-1"])]
 Service = Annotated[str, Field(max_length=100, description="What uses it; outlives rotations.")]
-Reason = Annotated[str, Field(min_length=1, max_length=300, description="For the audit trail.")]
+WORDS = r"^[^\x00]*$"  # PostgreSQL keeps no character 0
+Reason = Annotated[
+    str,
+    Field(min_length=1, max_length=300, pattern=WORDS, description="For the audit trail."),
+]
 Lines = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=50)]
 Ceiling = Annotated[int, Field(ge=-10, le=10, description="A tier's priority; higher runs first.")]
 
@@ -161,8 +165,8 @@ class Sent(Said):
 
 
 class Publication(Sent):
-    message: Annotated[str, Field(min_length=1, max_length=250)]
-    accepted: Annotated[str, Field(max_length=200)] = Field(
+    message: Annotated[str, Field(min_length=1, max_length=250, pattern=WORDS)]
+    accepted: Annotated[str, Field(max_length=200, pattern=WORDS)] = Field(
         "", description="Why the warnings are fine that this document brings."
     )
 

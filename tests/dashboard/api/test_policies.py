@@ -138,3 +138,12 @@ def test_nothing_is_published_beside_a_canary(refused, publish, document):
 
     assert refused(answer) == (409, "canary_running", None)
     assert "promote it or take it back" in answer.json()["error"]["message"]
+
+
+def test_words_that_no_database_keeps_are_refused(call, refused, publish, document):
+    changed = document | {"rescue_share": 0.2}
+    back = call("POST", "/policy/versions/1/rollback", {"reason": "a\0b"}, if_match="*")
+
+    assert refused(publish(changed, message="a\0b")) == (422, "invalid_value", "message")
+    assert refused(back) == (422, "invalid_value", "reason")
+    assert publish(changed, message="two\nlines").status_code == 201
