@@ -19,7 +19,7 @@ export function meaning({ key, atMs }, goSinceMs) {
 /** Keys pressed in a field belong to the field; on a button the space bar presses it. */
 export function isTyped(target, key) {
   if (target.closest("input, textarea, select, [contenteditable]")) return true;
-  return key === " " && target.closest("button, a, summary, [role=button]") !== null;
+  return key === " " && target.closest("button, summary, [role=button]") !== null;
 }
 
 const kept = () => {
