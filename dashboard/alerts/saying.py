@@ -39,10 +39,11 @@ def due(
     """What to say now.  ``loud``: what fires, is not silenced and not hidden, by instance."""
     if not loud:
         return None
-    if flapping:
-        late = not told.flapping or now - told.at >= DIGEST_S
-        return "digest" if late and not acked else None
     worst = worst_of(loud)
+    if flapping:
+        rose = RANK[worst] > RANK[told.severity]
+        late = rose or not told.flapping or now - told.at >= DIGEST_S
+        return "digest" if late and not acked else None
     if told.messages == 0:
         return "firing" if now - opened_at >= FIRST_AFTER_S else None
     if RANK[worst] > RANK[told.severity]:

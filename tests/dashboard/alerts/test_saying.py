@@ -53,3 +53,10 @@ def test_flapping_is_said_once_and_then_every_ten_minutes():
     assert say(said, WARN, 1599, flapping=True) is None
     assert say(said, WARN, 1600, flapping=True) == "digest"
     assert say(said, WARN, 1600, flapping=True, acked=True) is None
+
+
+def test_what_flaps_and_turns_crit_waits_for_no_digest():
+    said = TOLD._replace(flapping=True)
+
+    assert say(said, {"default/standard": "crit"}, 1001, flapping=True) == "digest"
+    assert say(said._replace(severity="crit"), WARN, 1599, flapping=True) is None
