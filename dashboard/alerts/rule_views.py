@@ -119,7 +119,7 @@ def would(request: HttpRequest) -> HttpResponse:
 @open_to(may_edit_alert_rules)
 @require_POST
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
-    one = Rule.objects.filter(pk=pk).first()
+    one = Rule.objects.filter(pk=pk, managed_by=Rule.ManagedBy.UI).first()
     if one is not None:
         changes.delete_rule(request, one)
         messages.success(request, f"{one.name} is deleted.")

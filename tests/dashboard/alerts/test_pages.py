@@ -290,6 +290,9 @@ def test_a_rule_from_a_file_is_changed_there(signed_in, rule):
     rule.refresh_from_db()
     assert rule.name == "Standard waits"
 
+    ada.post(f"/alerts/rules/{rule.pk}/delete/")
+    assert Rule.objects.filter(pk=rule.pk).exists()
+
 
 def test_the_form_says_how_often_it_would_have_fired(signed_in, no_rules):
     now = timezone.now()
