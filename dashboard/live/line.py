@@ -17,7 +17,7 @@ from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_watch
 from dashboard.audit.export import harmless
 from dashboard.live import why
-from dashboard.live.views import FRAME_KEY
+from dashboard.live.newest import FRAME_KEY
 from gateway import questions
 from gateway.core.snapshot import HeadRow
 
@@ -124,7 +124,9 @@ def explained(request: HttpRequest, id: str) -> HttpResponse:
         "running": document["request"]["state"] == "running" if document else False,
         "said": why.sentences(document) if document else [],
     }
-    template = "live/_why.html" if "fragment" in request.GET else "live/why.html"
-    answer_page = render(request, template, context)
+    fragment = "fragment" in request.GET
+    answer_page = render(request, "live/_why.html" if fragment else "live/why.html", context)
     answer_page["Cache-Control"] = "no-store"
+    if document is None and not fragment:
+        answer_page["Refresh"] = "1"
     return answer_page

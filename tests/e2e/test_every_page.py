@@ -122,7 +122,7 @@ PAGES = {
 }
 VARIANTS = {
     "policies:take-over": (),  # a page only while a file manages the policy
-    "live:why": ("id=none",),  # asks the gateway and is another page a second later
+    "live:why": ("id=none",),  # asks the gateway first and comes again a second later
 }
 SEED_DRAFT = """
 from django.contrib.auth.models import User
@@ -218,6 +218,14 @@ def fits(page):
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_sound_in_both_themes_wide_and_narrow(name, page, laneway, given):
     assert sound(page, laneway.address + address(name, given)) == ""
+
+
+def test_a_request_explained_is_a_sound_page_once_the_gateway_has_answered(page, laneway, given):
+    url = laneway.address + address("live:why", given)
+    page.goto(url)
+    page.get_by_text("There is no request").wait_for()
+
+    assert sound(page, url) == ""
 
 
 def test_every_other_address_is_no_page(page, laneway, given):

@@ -8,7 +8,7 @@ from django.core.cache import cache
 
 from dashboard.live import why
 from dashboard.live.line import SHOWN, filter_of, part_of
-from dashboard.live.views import FRAME_KEY
+from dashboard.live.newest import FRAME_KEY
 from gateway import questions
 from gateway.core.ops import SetBackend, Submit
 from gateway.core.policy import default_policy
@@ -107,14 +107,16 @@ def test_a_request_that_runs_says_only_that():
 
 
 def test_the_page_of_a_request_waits_for_the_gateway_and_then_explains(otto):
-    first = otto.get("/live/why/s3/").content.decode()
-    assert '<meta http-equiv="refresh" content="1">' in first
+    assert otto.get("/live/why/s3/")["Refresh"] == "1"
+    assert "Refresh" not in otto.get("/live/why/s3/?fragment")
     assert "s3" in cache.get(questions.WHY_WANTED)
 
     cache.set(questions.WHY + "s3", json.dumps(explanation()).encode())
-    page = otto.get("/live/why/s3/").content.decode()
+    answer = otto.get("/live/why/s3/")
+    page = answer.content.decode()
     fragment = otto.get("/live/why/s3/?fragment").content.decode()
 
+    assert "Refresh" not in answer
     assert "standard 0 + 4 aged = 4" in page
     assert "<html" not in fragment
     assert "standard 0 + 4 aged = 4" in fragment
