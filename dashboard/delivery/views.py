@@ -176,9 +176,7 @@ def _done(request: HttpRequest, channel: Channel, signing: str, told: str) -> Ht
     if not signing:
         messages.success(request, told)
         return redirect("delivery:page")
-    answer = render(request, "delivery/signing.html", {"channel": channel, "signing": signing})
-    answer["Referrer-Policy"] = "no-referrer"
-    return answer
+    return render(request, "delivery/signing.html", {"channel": channel, "signing": signing})
 
 
 def _form(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
