@@ -3,20 +3,27 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-import msgspec
-from django.core.cache import cache
+from django.db.models import Prefetch
 
 from dashboard.alerts import marks, message, metrics, past, wording
 from dashboard.alerts.marks import Mark
-from dashboard.alerts.models import AlertState, Heartbeat, Incident, Rule, Silence, hiding
+from dashboard.alerts.models import (
+    AlertEvent,
+    AlertState,
+    Heartbeat,
+    Incident,
+    Rule,
+    Silence,
+    hiding,
+)
 from dashboard.alerts.stored import restored
 from dashboard.delivery.watch import Health, health
+from dashboard.live.newest import newest_frame
 from dashboard.live.templatetags.units import seconds, span
 from gateway.core.policy import Policy, Tier, default_policy
 from gateway.core.snapshot import Frame
 from gateway.models import PolicyVersion
 
-FRAME = "laneway.live.frame"  # the gateway's ticker puts each frame there, for 5 s
 SHOWN = timedelta(minutes=15)
 WIDTH, HEIGHT = 120, 24
 LATE_S = 5.0  # the evaluator's word turns red
@@ -63,11 +70,6 @@ class Pulse(NamedTuple):
         return oldest_s is not None and oldest_s > STUCK_S
 
 
-def newest_frame() -> Frame | None:
-    text = cache.get(FRAME)
-    return msgspec.json.decode(text, type=Frame) if text else None
-
-
 def policy_in_force() -> Policy:
     newest = PolicyVersion.objects.newest()
     return newest.as_policy() if newest else default_policy()
@@ -75,8 +77,9 @@ def policy_in_force() -> Policy:
 
 def cards(now: datetime) -> list[Card]:
     """Crit first, those that somebody has taken on last."""
+    said = Prefetch("events", AlertEvent.objects.filter(kind="said"))  # of all it may have many
     opened = list(
-        Incident.objects.open().select_related("rule").prefetch_related("states__rule", "events")
+        Incident.objects.open().select_related("rule").prefetch_related("states__rule", said)
     )
     silences = list(Silence.objects.active(now).select_related("owner", "rule"))
     frame = newest_frame()
@@ -156,7 +159,7 @@ def _pending(row: AlertState, rule: Rule, target_s: float | None, now: datetime)
 
 
 def _told(incident: Incident) -> str:
-    said = [event for event in incident.events.all() if event.kind == "said"]
+    said = list(incident.events.all())
     return f"{said[-1].text}, {wording.clock(said[-1].at)}" if said else ""
 
 

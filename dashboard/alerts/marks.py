@@ -36,14 +36,19 @@ def between(since: datetime, until: datetime) -> list[Mark]:
         for order in marks.between(since, until)
         if order.kind != "policy"
     ]
+    return sorted([*found, *beside(since, until)])
+
+
+def beside(since: datetime, until: datetime) -> list[Mark]:
+    """What is neither a version nor an order: backends that went or came, and notes."""
     backends = AlertEvent.objects.filter(
         at__gte=since,
         at__lte=until,
         kind__in=["fired", "rose", "resolved"],
         incident__rule__metric="backends_down",
     )
-    found += [Mark(event.at, "backend", event.text, "") for event in backends]
-    return sorted([*found, *notes(since, until)])
+    found = [Mark(event.at, "backend", event.text, "") for event in backends]
+    return found + notes(since, until)
 
 
 def notes(since: datetime, until: datetime) -> list[Mark]:

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_watch
-from dashboard.live.views import FRAME_KEY
+from dashboard.live.newest import FRAME_KEY
 from gateway import doctor
 from gateway.doctor.finding import WORST_FIRST
 from gateway.doctor.looking import live_of

@@ -16,8 +16,8 @@ from django.utils import timezone
 from dashboard.live import impact
 from dashboard.live.impact import Impact, Running
 from dashboard.live.line import FIELDS, Filter
+from dashboard.live.newest import newest_frame
 from dashboard.live.overrides import Order
-from dashboard.live.views import FRAME_KEY
 from gateway import questions
 from gateway.core.policy import Policy, default_policy
 from gateway.core.selection import Selection
@@ -50,16 +50,7 @@ class Scene(NamedTuple):
 
 def scene() -> Scene:
     newest = PolicyVersion.objects.newest()
-    return Scene(newest.as_policy() if newest else default_policy(), _frame())
-
-
-def _frame() -> Frame | None:
-    """The newest; None where none came, or one of another version of Laneway."""
-    text = cache.get(FRAME_KEY)
-    try:
-        return msgspec.json.decode(text, type=Frame) if text else None
-    except msgspec.ValidationError:
-        return None
+    return Scene(newest.as_policy() if newest else default_policy(), newest_frame())
 
 
 def order_of(verb: str, asked: QueryDict, now: Scene) -> Order:

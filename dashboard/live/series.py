@@ -222,7 +222,6 @@ def _marks(start: float, end: float) -> list[dict[str, Any]]:
             "text": mark.text,
             "by": mark.by,
         }
-        for mark in noted.between(since, until)
-        if mark.kind in ("backend", "note")  # the others are told already
+        for mark in noted.beside(since, until)
     ]
     return sorted(found, key=lambda mark: mark["at"])

@@ -18,6 +18,7 @@ from dashboard.alerts import open_now, thresholds
 from dashboard.alerts.levels import Line
 from dashboard.alerts.marks import notes
 from dashboard.live import charts
+from dashboard.live.newest import FRAME_KEY
 from dashboard.live.release import release
 from gateway.core.policy import default_policy
 from gateway.errors import GatewayError
@@ -25,7 +26,6 @@ from gateway.models import PolicyVersion
 
 RANGES = ("5m", "15m", "1h", "6h", "24h")  # static/js/view.js says how long they are
 NOTES_SHOWN = timedelta(minutes=15)  # the page's own history; older ones come with the past
-FRAME_KEY = "laneway.live.frame"  # the gateway's ticker puts each frame there, for 5 s
 
 
 @open_to(may_watch)

@@ -88,8 +88,8 @@ let askedFor = null;
 async function refreshFigures(version) {
   if (askedFor === version) return;
   askedFor = version;
-  const answer = await fetch(root.dataset.figures);
-  if (answer.ok && !answer.redirected) figures = await answer.json();
+  const answer = await fetch(root.dataset.figures).catch(() => null);
+  if (answer?.ok && !answer.redirected) figures = await answer.json();
 }
 document.addEventListener("laneway:rules", async () => {
   askedFor = null;

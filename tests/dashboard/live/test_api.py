@@ -6,7 +6,7 @@ import pytest
 from django.core.cache import cache
 from django.utils import timezone
 
-from dashboard.live.views import FRAME_KEY
+from dashboard.live.newest import FRAME_KEY
 from gateway.models import APIKey, Tenant
 from tests.support.people import person
 

@@ -3,7 +3,7 @@
 import pytest
 from django.core.cache import cache
 
-from dashboard.live.views import FRAME_KEY
+from dashboard.live.newest import FRAME_KEY
 from gateway.core.snapshot import encode
 from tests.support.frames import Traffic
 from tests.support.people import person
