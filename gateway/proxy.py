@@ -169,6 +169,7 @@ class Proxy:
         cost = pool.cost_of(call, caller.tenant, wanted.task_type)
         footprint = pool.footprint_of(call, caller.tenant, wanted.task_type)
         expires_at_ms = pool.latest_start_ms(wanted.tier, deadline_s(journey.request.headers))
+        self.quotas.refuse_too_many(caller)
         with self.shadow.beside(journey, cost):
             charged = journey.charged = self.quotas.admit(caller, wanted, cost)
         journey.placement = charged.placement

@@ -32,15 +32,22 @@ class Quotas:
         self._at_once: dict[str, int] = {}  # by id8 of those keys that have a limit
         self._forgotten_ms = 0
 
+    def refuse_too_many(self, caller: Caller) -> None:
+        """What a key may have at once is its own: no policy decides it, so no shadow either.
+
+        Raises:
+            GatewayError: 429.
+        """
+        most = caller.key_rules.limits.max_in_flight
+        if most is not None and self._at_once.get(caller.key_id8, 0) >= most:
+            raise errors.too_many_at_once(most)
+
     def admit(self, caller: Caller, wanted: Placement, cost: int) -> Charged:
         """Charge ``cost``, perhaps in a lower tier than wanted.
 
         Raises:
             GatewayError: 429, with the wait until the request would fit.
         """
-        most = caller.key_rules.limits.max_in_flight
-        if most is not None and self._at_once.get(caller.key_id8, 0) >= most:
-            raise errors.too_many_at_once(most)
         door = Door(
             caller.policy, caller.tenant, caller.tenant_rules, caller.key_id8, caller.key_rules
         )
@@ -57,7 +64,7 @@ class Quotas:
                 rule.unit, rule.per_min, admission.retry_after_ms / 1000, headers
             )
         charged = Charged(admission.placement, admission.charges, headers)
-        if most is not None:
+        if caller.key_rules.limits.max_in_flight is not None:
             charged.counted_for = caller.key_id8
             self._at_once[caller.key_id8] = self._at_once.get(caller.key_id8, 0) + 1
         return charged

@@ -6,13 +6,14 @@ otherwise is written to rows every few seconds; other gateways add to the same r
 """
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from asgiref.sync import sync_to_async
-from django.db import Error, transaction
+from django.db import Error, close_old_connections, transaction
 
 from gateway.auth import Caller, Directory
 from gateway.core import quota
@@ -20,6 +21,8 @@ from gateway.core.admission import Door, admit
 from gateway.core.policy import Placement, Statement, TenantRules, resolve
 from gateway.journey import Journey
 from gateway.models import ShadowCount, ShadowRow
+
+logger = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 2.0
 Key = tuple[int, str, str, str]  # shadow, tenant, tier it went to, tier it would have gone to
@@ -76,11 +79,13 @@ class Shadowing:
             return
         try:
             await sync_to_async(_add)(counted)
-        except Error:
+        except Error as error:
+            logger.warning("what the shadow counted waits for the database: %s", error)
             self.counts.update(counted)
 
 
-@transaction.atomic
 def _add(counted: Counter[Key]) -> None:
-    for (shadow, tenant, was, would), n in sorted(counted.items()):
-        ShadowCount.objects.add(shadow, tenant, was, would, n)
+    close_old_connections()  # no request does it for this thread: a broken one would stay for ever
+    with transaction.atomic():
+        for (shadow, tenant, was, would), n in sorted(counted.items()):
+            ShadowCount.objects.add(shadow, tenant, was, would, n)

@@ -7,8 +7,9 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 from msgspec.structs import replace
 
-from gateway.core.policy import Limits, TenantRules, default_policy, dump
+from gateway.core.policy import KeyRules, Limits, TenantRules, default_policy, dump
 from gateway.models import Shadow, ShadowCount, ShadowRow
+from tests.support.clock import until
 
 QUOTA = Limits(requests_per_min=3)
 REAL = replace(default_policy(), tenants={"acme": TenantRules(limits=QUOTA)})
@@ -96,6 +97,20 @@ async def test_a_shadow_ends_at_its_moment_and_a_new_one_starts_with_full_bucket
         (7, "birch", "standard", "batch"): 1,
         (8, "birch", "standard", "batch"): 1,
     }
+
+
+@pytest.mark.parametrize("key_rules", [{"acme": KeyRules(limits=Limits(max_in_flight=1))}])
+async def test_what_a_key_may_have_at_once_is_no_difference_between_policies(gateway):
+    cast_on(gateway)
+    async with gateway.chat(stream=False) as first:
+        await until(lambda: gateway.vllm.generations)
+        async with gateway.chat(stream=False) as second:
+            await second.done()
+        gateway.vllm.generations[0].finish()
+        await first.done()
+
+    assert (first.status, second.status) == (200, 429)
+    assert sum(gateway.proxy.shadow.counts.values()) == 1
 
 
 async def test_counts_of_several_gateways_add_up_in_the_database(transactional_db, gateway):
