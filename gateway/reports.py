@@ -13,6 +13,7 @@ from django.db.models.functions import Cast, Coalesce, Floor, Ln
 
 from gateway.core.buckets import counts, text_of
 from gateway.core.ledger import LOG_RATIO
+from gateway.core.policy import default_policy
 from gateway.core.sketch import Sketch, pairs
 from gateway.models import PolicyVersion, TierDay, UsageRecord, UsageRows
 
@@ -147,11 +148,14 @@ def _sums(records: UsageRows) -> Iterable[Any]:
 
 
 def _targets(records: UsageRows) -> Iterable[tuple[int, str, float]]:
-    """The target wait of each tier in each version that was in force."""
+    """The target wait of each tier in each version that was in force; before the first publication
+    that was 0, the default."""
     numbers = records.order_by().values_list("policy_version", flat=True).distinct()
-    for version in PolicyVersion.objects.filter(number__in=list(numbers)):
-        for tier in version.as_policy().tiers:
-            yield version.number, tier.name, tier.target_wait_s
+    versions = PolicyVersion.objects.filter(number__in=list(numbers))
+    policies = [(0, default_policy()), *((one.number, one.as_policy()) for one in versions)]
+    for number, policy in policies:
+        for tier in policy.tiers:
+            yield number, tier.name, tier.target_wait_s
 
 
 def _refused(records: UsageRows) -> dict[Key, dict[str, int]]:

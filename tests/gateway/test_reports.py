@@ -87,6 +87,14 @@ def test_a_target_is_that_of_the_version_in_force_then(acme):
     assert (line.waited, line.within_target) == (2, 1)
 
 
+def test_before_the_first_publication_a_target_is_the_default_one(acme):
+    used(acme, "A", arrived_at=NOON, queue_wait_s=1.0, policy_version=0)
+
+    (line,) = lines().values()
+
+    assert (line.waited, line.within_target) == (1, 1)
+
+
 def test_a_day_may_be_counted_twice_and_its_borders_are_those_of_utc(acme):
     begin = datetime(2026, 11, 22, tzinfo=UTC)
     for moment in (begin - timedelta(milliseconds=1), begin, begin + timedelta(days=1)):
