@@ -70,7 +70,7 @@ class Gauges(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        views = self._fleet.views()
+        views = self._fleet.views(head=0)
         tiers = [
             ((view.name, tier.name, str(tier.priority)), tier)
             for view in views

@@ -1,6 +1,6 @@
 """Does what people ordered: holds what lasts, does once what is done once, and says to whom.
 
-Asked by the ticker each second.  What should hold is compared with what does, so a row of another
+Asked by the ticker at each look for changes.  What should hold is compared with what does, so a row of another
 process, a new policy, a new pool and a restart all need nothing of their own.
 """
 
@@ -45,7 +45,7 @@ class Overrides:
         self._due = True  # something may have run its term; also while no gateway ran
 
     async def keep(self) -> None:
-        """One second's work; what cannot be written now is written later."""
+        """Do what is due by now; what cannot be written now is written later."""
         if self._directory.state.revision < 0:
             return  # nothing was read yet: the first look is still to come
         now, rows = time.time(), self._directory.state.overrides
