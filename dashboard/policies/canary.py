@@ -76,7 +76,7 @@ def start(
     )
     told: dict[str, Any] = {"canary_percent": percent, "guards": row.guards}
     publish.recorded("policy.canary_started", version, before, message, author, request, **told)
-    managed.release(managed.POLICY)
+    managed.published_in_browser()
     return row
 
 

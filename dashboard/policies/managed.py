@@ -66,6 +66,11 @@ def release(what: str) -> None:
     Managed.objects.filter(what=what).delete()
 
 
+def published_in_browser() -> None:
+    """A program manages the policy no longer.  A file that people took over must still hear of it."""
+    Managed.objects.filter(what=POLICY, by=By.API).delete()
+
+
 @transaction.atomic
 def take_over(person: User, reason: str, request: HttpRequest | None = None) -> bool:
     """People look after all that a file did.  The file must say so before it applies again."""

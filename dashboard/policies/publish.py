@@ -63,7 +63,7 @@ def publish(
     policy = take(draft, edit)
     version = PolicyVersion.objects.publish(policy, message[:LONGEST_MESSAGE], author)
     recorded("policy.published", version, before, message, author, request)
-    managed.release(managed.POLICY)
+    managed.published_in_browser()
     return version
 
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from dashboard.audit.log import record
 from dashboard.delivery import Message, post
 from dashboard.delivery.models import Channel
-from dashboard.policies import publish
+from dashboard.policies import managed, publish
 from dashboard.policies.models import Draft, Scheduled
 from gateway.core.policy import dump, load
 from gateway.models import PolicyVersion
@@ -86,6 +86,7 @@ def _publish(row: Scheduled, now: datetime) -> None:
         return
     version = PolicyVersion.objects.publish(load(row.document), row.message, author)
     publish.recorded("policy.published", version, before, row.message, author, None)
+    managed.published_in_browser()
 
 
 def _ended(

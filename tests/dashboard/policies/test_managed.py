@@ -162,6 +162,8 @@ def test_who_takes_over_publishes_again_and_the_file_is_told(as_ada, ada, sent, 
     as_ada.post("/policy/draft/review/", form)
 
     assert PolicyVersion.objects.newest().document["rescue_share"] == 0.3
+    with pytest.raises(CommandError, match="took it over in the browser"):
+        apply(path)
 
 
 def test_a_take_over_is_not_undone_by_the_next_apply(as_ada, write, path):
@@ -173,6 +175,17 @@ def test_a_take_over_is_not_undone_by_the_next_apply(as_ada, write, path):
 
     apply(path, "--over", "2")
     assert managed.standing().in_file
+
+
+def test_what_people_publish_at_a_time_a_program_manages_no_longer(as_ada, ada, sent):
+    sent(as_ada, "pool", {"rescue_share": "30%"})
+    draft = Draft.objects.get(person=ada)
+    row = timed.schedule(draft, draft.edit, "m", draft.saved_at, "UTC", ada)
+    managed.claim(managed.POLICY, managed.By.API, "key x")
+
+    timed.publish_due(row.at)
+
+    assert managed.owner(managed.POLICY) is None
 
 
 def test_a_given_ref_is_shown(write, as_ada):
