@@ -27,5 +27,11 @@ def find(token: str, now: datetime) -> OneTimeLink | None:
     return rows.filter(digest=_digest(token), expires_at__gt=now).first()
 
 
+def use(link: OneTimeLink) -> bool:
+    """Of two who use it at once, one does."""
+    used, _ = OneTimeLink.objects.filter(pk=link.pk, digest=link.digest).delete()
+    return bool(used)
+
+
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()

@@ -132,7 +132,7 @@ def roles(request: HttpRequest, name: str) -> HttpResponse:
 @asks_again
 @require_POST
 def member_add(request: HttpRequest, name: str) -> HttpResponse:
-    person = _person(name)
+    person = _other(request, name)
     form = MemberForm(request.POST)
     if not form.is_valid():
         context = _context(request, person) | {"member_form": form}
@@ -147,7 +147,7 @@ def member_add(request: HttpRequest, name: str) -> HttpResponse:
 @asks_again
 @require_POST
 def member_remove(request: HttpRequest, name: str, slug: str) -> HttpResponse:
-    row = Membership.objects.filter(user__username=name, tenant__slug=slug).first()
+    row = Membership.objects.filter(user=_other(request, name), tenant__slug=slug).first()
     if row is not None:
         tenant_changes.remove_member(request, row)
         messages.success(request, f"{name} no longer belongs to {row.tenant.name}.")
@@ -228,7 +228,7 @@ def _told(person: Any) -> dict[str, Any]:
 
 
 def _person(name: str) -> Any:
-    return get_object_or_404(_people(), username=name)
+    return get_object_or_404(_people(), username=name.replace("\0", ""))
 
 
 def _other(request: HttpRequest, name: str) -> Any:

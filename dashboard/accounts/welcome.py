@@ -27,8 +27,9 @@ def welcome(request: HttpRequest, token: str) -> HttpResponse:
     form: SetPasswordForm[User] = SetPasswordForm(person, request.POST or None)
     if request.method == "POST" and form.is_valid():
         with transaction.atomic():
+            if not links.use(link):  # sent twice at once, or replaced by a newer link
+                return render(request, "accounts/used_up.html", status=404)
             form.save()
-            link.delete()
             record(
                 person,
                 "person.password_changed",

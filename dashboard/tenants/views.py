@@ -38,7 +38,8 @@ class KeyLine(NamedTuple):
 @open_to(may.may_see_tenants)
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    asked, status = request.GET.get("q", "").strip(), request.GET.get("status", "")
+    asked = request.GET.get("q", "").strip().replace("\0", "")
+    status = request.GET.get("status", "")
     rows = may.visible_tenants(request.user)
     if asked:
         rows = rows.filter(Q(slug__icontains=asked) | Q(name__icontains=asked) | Q(keys__id8=asked))
@@ -145,9 +146,12 @@ def resume(request: HttpRequest, tenant: Tenant) -> HttpResponse:
 
 
 @open_in_tenant(may.may_manage_members)
+@asks_again
 @require_POST
 def add_member(request: HttpRequest, tenant: Tenant) -> HttpResponse:
     form = MemberForm(request.POST)
+    if form.is_valid() and form.cleaned_data["person"] == request.user:
+        form.add_error("person", "That is you: somebody else gives you a role.")
     if form.is_valid():
         person, role = form.cleaned_data["person"], form.cleaned_data["role"]
         changes.set_member(request, tenant, person, role)
@@ -159,9 +163,10 @@ def add_member(request: HttpRequest, tenant: Tenant) -> HttpResponse:
 
 
 @open_in_tenant(may.may_manage_members)
+@asks_again
 @require_POST
 def remove_member(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponse:
-    row = Membership.objects.filter(tenant=tenant, user__username=name).first()
+    row = Membership.objects.filter(tenant=tenant, user__username=name.replace("\0", "")).first()
     if row is not None:
         changes.remove_member(request, row)
         messages.success(request, f"{name} no longer belongs to {tenant.name}.")

@@ -8,7 +8,9 @@ from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group, User
 from django.core.cache import cache
 from django.test import Client
+from django.utils import timezone
 
+from dashboard.accounts import links
 from dashboard.accounts.models import Membership, OneTimeLink
 from dashboard.accounts.permissions import standing
 from dashboard.audit.models import AuditEvent
@@ -155,6 +157,24 @@ def test_nobody_changes_what_they_may_themselves(sue, path):
     assert answer.status_code == 403
     assert roles_of("sue") == {"security"}
     assert acts() == []
+
+
+def test_nobody_gives_themselves_a_tenant(sue, acme):
+    mine = {"tenant": "acme", "role": "tenant-admin"}
+
+    assert sue.post("/people/of/sue/tenants/", mine).status_code == 403
+    answer = sue.post("/tenant/acme/members/", {"person": "sue", "role": "tenant-admin"})
+
+    assert (answer.status_code, b"That is you" in answer.content) == (422, True)
+    assert b"people/of/sue/tenants/" not in sue.get("/people/of/sue/").content
+    assert acts() == []
+
+
+def test_of_two_who_use_a_link_at_once_one_does(otto):
+    path = links.make(otto, timezone.now())
+    found = [links.find(path.split("/")[-2], timezone.now()) for _ in range(2)]
+
+    assert [links.use(link) for link in found if link] == [True, False]
 
 
 def test_an_admin_changes_the_rules_and_nobody_s_roles(client, otto):
