@@ -30,7 +30,8 @@ def end(request: HttpRequest) -> HttpResponse:
     wanted = request.POST.get("session", "")
     if wanted:
         own = UserSession.objects.filter(user=person)
-        found = own.filter(pk=wanted) if wanted.isascii() and wanted.isdecimal() else own.none()
+        named = wanted.isdecimal() and len(wanted) < 18
+        found = own.filter(pk=wanted) if named else own.none()
         end_sessions(request, list(found[:1]))
         told = "That session is ended."
     else:

@@ -41,7 +41,8 @@ def page(request: HttpRequest) -> HttpResponse:
             work.delay(row.pk)
         return redirect(f"{reverse('policies:preview')}?p={row.pk}")
     asked = request.GET.get("p", "")
-    shown = Preview.objects.filter(pk=asked).first() if asked.isdecimal() else None
+    named = asked.isdecimal() and len(asked) < 18
+    shown = Preview.objects.filter(pk=asked).first() if named else None
     context = {
         **frame(draft),
         **_shown(shown or previews.answer_of(draft)),

@@ -78,6 +78,7 @@ def test_an_equal_question_is_answered_once_and_a_changed_draft_is_told(edited, 
 
     sent(edited, "pool", {"rescue_share": "20%"})
     html = edited.get(f"/policy/draft/preview/?p={row.pk}").content.decode()
+    assert edited.get("/policy/draft/preview/?p=" + "9" * 5000).status_code == 200
     assert "before its last edits" in html
     assert previews.answer_of(Draft.objects.get()) is None
 
