@@ -6,7 +6,6 @@ Nothing here holds a queue: the caller adds up what is ahead and hands the sum i
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
 from typing import NamedTuple
@@ -102,32 +101,6 @@ class Rate:
             self._sum -= self._cells.popleft()[1]
         if not self._cells:
             self._sum, self._since_ms = 0.0, None  # no residue, and a pause is no slow drain
-
-
-class Rival(NamedTuple):
-    """Another flow of the same level."""
-
-    waiting_cost: int
-    weight: int
-
-
-def cost_ahead(
-    *, higher: int, own_ahead: int, cost: int, weight: int, rivals: Iterable[Rival] = ()
-) -> int:
-    """Cost that goes before a request: all of higher levels, its own flow's older requests, and of
-    each rival flow what fair queuing lets it have meanwhile."""
-    mine = own_ahead + cost
-    return (
-        higher
-        + own_ahead
-        + sum(min(rival.waiting_cost, mine * rival.weight // weight) for rival in rivals)
-    )
-
-
-def cost_over_cap(*, higher: int, waiting: int, waiting_cost: int, max_waiting: int) -> int:
-    """Cost to be dispatched until a tier has room for one more, taking its mean request."""
-    over = max(0, waiting + 1 - max_waiting)
-    return higher + (-(-waiting_cost * over // waiting) if waiting else 0)
 
 
 def raw_wait_s(

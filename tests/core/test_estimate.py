@@ -3,7 +3,7 @@ from random import Random
 import pytest
 
 from gateway.core import estimate
-from gateway.core.estimate import Calibration, Outputs, Rate, Rival, Wait
+from gateway.core.estimate import Calibration, Outputs, Rate, Wait
 
 # ------------------------------------------------------------------ cost
 
@@ -92,18 +92,6 @@ def test_a_pause_does_not_slow_the_rate_after_it():
 # ------------------------------------------------------------------ what is ahead, how long
 
 
-def test_rivals_of_the_same_level_go_first_only_by_their_fair_share():
-    ahead = estimate.cost_ahead(
-        higher=1000,
-        own_ahead=300,
-        cost=100,
-        weight=100,
-        rivals=[Rival(50, 100), Rival(9000, 100), Rival(9000, 300)],
-    )
-
-    assert ahead == 1000 + 300 + 50 + 400 + 1200
-
-
 @pytest.mark.parametrize(
     ("ahead", "drain_per_s", "higher_per_s", "bound_s", "wait_s"),
     [
@@ -180,17 +168,6 @@ def test_the_ninetieth_percentile_covers_about_nine_in_ten():
 
 
 # ------------------------------------------------------------------ what follows from it
-
-
-def test_a_full_tier_has_room_when_its_surplus_and_all_above_have_gone():
-    assert (
-        estimate.cost_over_cap(higher=500, waiting=100, waiting_cost=9000, max_waiting=100) == 590
-    )
-    assert (
-        estimate.cost_over_cap(higher=500, waiting=119, waiting_cost=1190, max_waiting=100) == 700
-    )
-    assert estimate.cost_over_cap(higher=500, waiting=10, waiting_cost=90, max_waiting=100) == 500
-    assert estimate.cost_over_cap(higher=500, waiting=0, waiting_cost=0, max_waiting=1) == 500
 
 
 @pytest.mark.parametrize(
