@@ -253,8 +253,12 @@ def _tiers(tiers: Iterable[TierView], wanted: str) -> Iterator[TierView]:
 
 
 def dark(pool: PoolView) -> bool:
-    """No backend is up: whoever waits there waits for that."""
-    return not any(backend.state in ("up", "draining") for backend in pool.backends)
+    """No backend is up and one is known to be down: whoever waits there waits for that.
+
+    Where none is configured nothing else is an alert, so the waiting is.
+    """
+    states = {backend.state for backend in pool.backends}
+    return "down" in states and states.isdisjoint(("up", "draining"))
 
 
 def target_waits(frame: Frame) -> dict[tuple[str, str], float]:

@@ -155,6 +155,12 @@ def test_a_pool_without_backends_hides_its_tiers_waits(rule):
     assert "standard (0)" in told()[-1][1]
 
 
+def test_a_pool_without_any_backend_hides_nothing(rule):
+    play(range(6), backends=[], standard={"p95": 70})
+
+    assert AlertState.objects.get(rule=rule).hidden_by == ""
+
+
 def test_one_backend_of_two_hides_nothing(rule):
     play(range(16), backends=("up", "down"), **SLOW)
 
