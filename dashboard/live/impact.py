@@ -58,12 +58,11 @@ def drain(tier: TierView, running: Running | None) -> Impact:
     return Impact((*said, *_replaces(running)), 2, tier.name)
 
 
-def boost(touched: int, by: int, *, exactly: bool) -> Impact:
+def boost(touched: int, *, exactly: bool) -> Impact:
+    """By how much is not said: that is chosen in the same form."""
     if not touched:
         return Impact((), 1, cannot="Nobody waits here now.")
-    told = f"{_how_many(touched, exactly)} {_are(touched)} moved by {by:+}".replace("-", MINUS)
-    if by == 0:
-        told = f"{_how_many(touched, exactly)} {_are(touched)} put back to where waiting alone brings them"
+    told = f"{_how_many(touched, exactly)} {_are(touched)} moved by what you choose"
     said = f"{told}; never past the tenant's ceiling."
     return Impact((said,), 0 if touched <= MOST_AT_ONCE and exactly else 1)
 

@@ -113,7 +113,7 @@ def look(order: Order, now: Scene) -> tuple[Impact, int | None]:
     if order.verb == "abort":
         return impact.abort(touched), touched
     if order.verb == "boost":
-        return impact.boost(touched, order.by, exactly=exactly), touched
+        return impact.boost(touched, exactly=exactly), touched
     return impact.evict(touched, exactly=exactly), touched
 
 

@@ -161,6 +161,12 @@ def test_up_to_five_are_boosted_without_a_question(otto, ids, status):
         assert Override.objects.get().selection == {"ids": ids.split(",")}
 
 
+def test_a_boost_promises_no_number_before_one_is_chosen(otto):
+    answer = otto.get(address("boost", pool="default", ids="a"))
+
+    assert "1 waiting request is moved by what you choose" in answer.content.decode()
+
+
 def test_a_filter_travels_in_the_words_of_the_address(otto):
     where = address("boost", pool="default", tier="standard,batch", tenant="acme", task="summarize")
     page = otto.get(where).content.decode()
