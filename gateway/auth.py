@@ -228,7 +228,7 @@ class Directory:
             Override.objects.current(datetime.fromtimestamp(now, UTC)).as_rows(),
             marks.recent(),
             canary,
-            shadow.as_row() if shadow else None,
+            _readable(shadow) if shadow else None,
         )
 
     def close(self) -> None:
@@ -272,6 +272,16 @@ def allows_model(caller: Caller) -> Callable[[str], bool]:
 
 def _anything(model: str) -> bool:
     return True
+
+
+def _readable(shadow: Shadow) -> ShadowRow | None:
+    """None where its policy is no longer understood, after an upgrade say: a shadow only counts,
+    and must not keep a revoked key in force."""
+    try:
+        return shadow.as_row()
+    except ValueError as error:
+        logger.error("shadow %s is left out, it cannot be read: %s", shadow.pk, error)
+        return None
 
 
 def _entry(key: APIKey, policy: Policy, version: int) -> Entry:

@@ -127,15 +127,25 @@ async def test_counts_of_several_gateways_add_up_in_the_database(transactional_d
     assert counted == [("acme", 6)]
 
 
-async def test_the_current_one_is_loaded_with_the_keys(transactional_db):
+async def loaded_with(document):
     from gateway.auth import Directory
 
     directory = Directory()
     await Shadow.objects.acreate(
-        document=dump(BESIDE), base=1, message="m", author="ada",
+        document=document, base=1, message="m", author="ada",
         ends_at=timezone.now() + timezone.timedelta(hours=1),
     )  # fmt: skip
-    await directory.refresh()
-
-    assert directory.state.shadow.policy == BESIDE
+    assert await directory.refresh()
     directory.close()
+    return directory.state.shadow
+
+
+async def test_the_current_one_is_loaded_with_the_keys(transactional_db):
+    shadow = await loaded_with(dump(BESIDE))
+
+    assert shadow.policy == BESIDE
+
+
+async def test_one_that_cannot_be_read_is_left_out_and_keys_are_loaded(transactional_db, caplog):
+    assert await loaded_with({"tiers": "of another version"}) is None
+    assert "is left out" in caplog.text
