@@ -105,8 +105,7 @@ async def test_rescue_starts_what_vllms_own_priority_starves(gateway, laneway, s
         rescued = await starved(client, low, high, **URGENT)
     publish(laneway, dump(default_policy()))
 
-    assert plain == 80
-    assert rescued < 80
+    assert rescued < plain  # 80 of 80 where the caller keeps the engine's queue filled
 
 
 def publish(laneway, document: dict) -> None:
