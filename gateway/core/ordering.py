@@ -85,7 +85,14 @@ class StrictLane:
             self.push(flow)
 
     def take_over(self, flow: Flow, heir: Flow) -> None:
-        """Let ``heir`` owe what ``flow`` owes, which it is merged into; push ``heir`` after."""
+        """Let ``heir`` owe what ``flow`` owes, which is merged into it; push ``heir`` after.
+
+        What could have been forgotten counts as forgotten, so that it never matters when it is.
+        """
+        if self.forgettable(heir):
+            heir.finish.clear()
+        if self.forgettable(flow):
+            return
         for level, tag in flow.finish.items():
             heir.finish[level] = max(tag, heir.finish.get(level, 0))
             if level == heir.level and tag > self.clock[TOP - level]:
@@ -97,8 +104,10 @@ class StrictLane:
         self.clock = [0] * len(self.heaps)
         self._flows = [0] * len(self.heaps)
 
-    def owes_nothing(self, flow: Flow) -> bool:
-        """True when forgetting the flow's tags changes no later decision."""
+    def forgettable(self, flow: Flow) -> bool:
+        """True when forgetting the flow and its tags changes no later decision."""
+        if flow.head is not None or flow.in_flight:
+            return False
         return all(tag <= self.clock[TOP - level] for level, tag in flow.finish.items())
 
 

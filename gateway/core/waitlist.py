@@ -331,7 +331,7 @@ class Waitlist:
             flow = self._idle.popleft()
             if flow.head is not None or flow.in_flight or flow.heir:
                 flow.idle = False
-            elif flow.key[2] or self.strict.owes_nothing(flow):  # a boosted one never comes back
+            elif flow.key[2] or self.strict.forgettable(flow):  # a boosted one never comes back
                 del self.flows[flow.key]
                 del flow.tenant.flows[flow.key]
             else:

@@ -11,6 +11,7 @@ re-keys everything at once, so it judges lines of fewer flows than one call re-k
     enter l      S = max(V[l], F[l])
     strict       V[l] = max(V[l], S);  S = F[l] = S + c·1000 // w;  pass_strict += c·r
     rescue                             S = F[l] = S + c·1000 // w;  pass_rescue += c·(1000 - r)
+    forgotten    a flow of which nothing waits or runs and no F[l] > V[l]: when it is tells on a merge
     release      F[l] += (c' - c)·1000 // w, S likewise if the flow stands at l
     memory       a low request goes where (footprints in flight) + its own <= 0.95 KV tokens
     owed         Σ max(0, min(reserved - n, waiting)) over tenants that could go; while the free low
@@ -294,6 +295,15 @@ class Reference:
                 flow.tag = max(self.clock.get(level, 0), flow.finish.get(level, 0))
             flow.level = level
 
+    def forget(self) -> None:
+        known = {entry.key for entry in self.entries.values()}
+        self.flows = {
+            key: flow
+            for key, flow in self.flows.items()
+            if key in known
+            or any(tag > self.clock.get(level, 0) for level, tag in flow.finish.items())
+        }
+
     def expire(self, entry: Entry) -> None:
         del self.entries[entry.op.id]
         self.out.append(("expire", entry.op.id, self.now_ms - entry.arrived_ms))
@@ -482,6 +492,7 @@ class Reference:
         self.rate, self.burst = op.rate_tokens_per_s, op.burst_tokens * 1000
 
     def on_edit(self, op: Edit) -> None:
+        self.forget()
         before, self.policy, self.version = self.policy, op.policy, op.version
         self.canary = op.canary
         names = {tier.name for tier in op.policy.tiers}

@@ -723,6 +723,22 @@ def test_a_removed_tiers_line_joins_the_nearest_lower_tier_in_order_of_arrival()
     assert scheduler.in_flight == 0
 
 
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_removed_tiers_debt_goes_on_without_what_could_have_been_forgotten(calls):
+    scheduler = scheduler_with(limit=4)
+    aged = asks("long", "background")._replace(arrived_ms=-50_000)  # level -5, as batch
+    others = [asks(f"b{n}", "batch", "birch", cost=500) for n in range(2)]
+    assert len(scheduler.apply([aged, asks("short", "batch", cost=400), *others], 0)) == 4
+    edit = Edit(replace(PATIENT, tiers=PATIENT.tiers[:-1]), 2)
+
+    ops: list[Op] = [Release("short"), edit, Release("long", cost=400), SetBackend("gpu", 0)]
+    for part in (ops[: calls - 1], ops[calls - 1 :]):  # the first call ends by forgetting
+        scheduler.apply(part, 1)
+    scheduler.apply([asks("acme's", "batch"), asks("cedar's", "batch", "cedar")], 2)
+
+    assert sent(scheduler.apply([SetBackend("gpu", 3)], 3)) == ["acme's"]
+
+
 def test_a_new_maximum_wait_holds_for_those_who_wait():
     scheduler = scheduler_with(limit=0)
     scheduler.apply([asks("a")], 0)
