@@ -6,94 +6,27 @@ it began with.  While the database is away the last good value stays in force.
 
 import hmac
 import logging
-import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import NamedTuple
+from datetime import datetime
+from ipaddress import IPv6Address, ip_address
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error, close_old_connections, connection
 
-from gateway import errors, keys, marks
-from gateway.core.canary import Canary
-from gateway.core.policy import KeyRules, Policy, TenantRules, default_policy
-from gateway.core.snapshot import MarkView
-from gateway.models import (
-    APIKey,
-    Backend,
-    BackendRow,
-    Override,
-    OverrideRow,
-    PolicyVersion,
-    Revision,
-    Rollout,
-    Shadow,
-    ShadowRow,
-)
+from gateway import errors, keys, reading
+from gateway.models import APIKey, Revision
+from gateway.reading import EMPTY, Caller, Entry, Network, State
+
+__all__ = ["EMPTY", "Caller", "Directory", "Entry", "State", "allows_model"]
 
 logger = logging.getLogger(__name__)
 
-Network = IPv4Network | IPv6Network
-
-SUNSET_BEFORE_S = 14 * 86_400  # how long before its end a key's replies tell of it
 ADMIN_PATHS = ("/metrics", "/api/")
 SHARED_PATH = "/v1/requests"  # a tenant sees its own there, an admin key sees all
-
-
-class Caller(NamedTuple):
-    tenant: str
-    tenant_id: int
-    key_id8: str
-    key_id: int
-    kind: str
-    tenant_rules: TenantRules
-    key_rules: KeyRules
-    policy: Policy
-    policy_version: int
-    notices: Mapping[str, str] = {}  # headers that tell of the key's end
-    moved_to: str = ""  # the tier an override holds the tenant in at this moment
-
-
-class Entry(NamedTuple):
-    """One key as the token path sees it: its row, its tenant's status, and the caller it proves."""
-
-    digest: bytes
-    pepper_id: str
-    status: str
-    not_before: float | None  # unix seconds
-    expires_at: float | None
-    tenant_status: str
-    caller: Caller
-    retires_at: float | None = None  # a successor is there: valid until then
-    networks: tuple[Network, ...] | None = None  # None: callers may come from anywhere
-    notices: Mapping[str, str] = {}
-    notices_from: float = math.inf  # unix seconds
-
-
-class State(NamedTuple):
-    revision: int
-    policy_version: int  # 0: none is published yet
-    policy: Policy
-    entries: Mapping[str, Entry]  # by id8
-    backends: tuple[BackendRow, ...]
-    loaded_at: float  # unix seconds; also moved by every look that found nothing changed
-    overrides: tuple[OverrideRow, ...] = ()
-    marks: tuple[MarkView, ...] = ()
-    canary: Canary | None = None  # a newer version that some tenants follow
-    shadow: ShadowRow | None = None  # a policy that is decided beside, and only counted
-
-    @property
-    def newest_version(self) -> int:
-        return self.canary.version if self.canary else self.policy_version
-
-
-EMPTY = State(-1, 0, default_policy(), {}, (), 0.0)
 
 
 class Directory:
@@ -197,39 +130,15 @@ class Directory:
         """Read everything anew.
 
         Raises:
-            django.db.Error: the state stays as it was.
+            django.db.Error, ValueError: the state stays as it was.
         """
-        revision = Revision.current()  # first: a change in between only means another load
-        trial = Rollout.objects.running()
-        canary = trial.as_canary() if trial else None
-        rows = PolicyVersion.objects
-        newest = rows.filter(number=trial.base).first() if trial else rows.newest()
-        policy = newest.as_policy() if newest else default_policy()
-        version = newest.number if newest else 0
-        entries = {}
-        for key in APIKey.objects.select_related("tenant"):
-            if canary and key.tenant.slug in canary.tenants:
-                entries[key.id8] = _entry(key, canary.policy, canary.version)
-            else:
-                entries[key.id8] = _entry(key, policy, version)
-        lost = {entry.pepper_id for entry in entries.values()} - set(self._peppers)
+        state = reading.read(self._now())
+        for what in state.unreadable:
+            logger.error("left out, it cannot be read: %s", what)
+        lost = {entry.pepper_id for entry in state.entries.values()} - set(self._peppers)
         if lost:
             logger.error("keys made with pepper %s cannot be used: it is not configured", lost)
-        backends = Backend.objects.all().as_rows()
-        now = self._now()
-        shadow = Shadow.objects.current(datetime.fromtimestamp(now, UTC))
-        self.state = State(
-            revision,
-            version,
-            policy,
-            entries,
-            backends,
-            now,
-            Override.objects.current(datetime.fromtimestamp(now, UTC)).as_rows(),
-            marks.recent(),
-            canary,
-            _readable(shadow) if shadow else None,
-        )
+        self.state = state
 
     def close(self) -> None:
         """Let the thread and its connection go."""
@@ -250,8 +159,8 @@ class Directory:
         except Error as error:
             logger.warning("the last known keys and policy stay in force: %s", error)
             return False
-        except ValueError:
-            logger.exception("the newest policy cannot be read; the one before stays in force")
+        except ValueError as error:
+            logger.error("the last known keys and policy stay in force: %s", error)
             return False
         return True
 
@@ -274,61 +183,6 @@ def _anything(model: str) -> bool:
     return True
 
 
-def _readable(shadow: Shadow) -> ShadowRow | None:
-    """None where its policy is no longer understood, after an upgrade say: a shadow only counts,
-    and must not keep a revoked key in force."""
-    try:
-        return shadow.as_row()
-    except ValueError as error:
-        logger.error("shadow %s is left out, it cannot be read: %s", shadow.pk, error)
-        return None
-
-
-def _entry(key: APIKey, policy: Policy, version: int) -> Entry:
-    tenant = key.tenant
-    caller = Caller(
-        tenant=tenant.slug,
-        tenant_id=tenant.pk,
-        key_id8=key.id8,
-        key_id=key.pk,
-        kind=key.kind,
-        tenant_rules=policy.tenants.get(tenant.slug, _NO_RULES),
-        key_rules=key.as_rules(),
-        policy=policy,
-        policy_version=version,
-    )
-    expires_at, retires_at = _seconds(key.expires_at), _seconds(key.retires_at)
-    notices_from, notices = _notices(_seconds(key.rotated_at), expires_at, retires_at)
-    return Entry(
-        digest=bytes(key.digest),
-        pepper_id=key.pepper_id,
-        status=key.status,
-        not_before=_seconds(key.not_before),
-        expires_at=expires_at,
-        tenant_status=tenant.status,
-        caller=caller,
-        retires_at=retires_at,
-        networks=_networks(key.id8, caller.key_rules.networks),
-        notices=notices,
-        notices_from=notices_from,
-    )
-
-
-def _seconds(moment: datetime | None) -> float | None:
-    return moment.timestamp() if moment else None
-
-
-def _networks(id8: str, texts: tuple[str, ...]) -> tuple[Network, ...] | None:
-    """One that cannot be read lets nobody in: a list that was meant to bind must not open."""
-    if not texts:
-        return None
-    try:
-        return tuple(ip_network(text, strict=False) for text in texts)
-    except ValueError as error:
-        logger.error("the key %s lets nobody in: %s", id8, error)
-        return ()
-
-
 def _within(address: str, networks: tuple[Network, ...]) -> bool:
     try:
         peer = ip_address(address)
@@ -337,22 +191,6 @@ def _within(address: str, networks: tuple[Network, ...]) -> bool:
     # An IPv4 caller of a dual-stack socket comes as ::ffff:10.2.7.9.
     mapped = peer.ipv4_mapped if isinstance(peer, IPv6Address) else None
     return any((mapped or peer) in network for network in networks)
-
-
-def _notices(
-    rotated_at: float | None, expires_at: float | None, retires_at: float | None
-) -> tuple[float, Mapping[str, str]]:
-    """From when on replies tell of the key's end, and how: Deprecation is RFC 9745, Sunset RFC 8594."""
-    ends = [at for at in (expires_at, retires_at) if at is not None]
-    if not ends:
-        return math.inf, {}
-    sunset = {"sunset": format_datetime(datetime.fromtimestamp(min(ends), UTC), usegmt=True)}
-    if retires_at is None or rotated_at is None:
-        return min(ends) - SUNSET_BEFORE_S, sunset
-    return rotated_at, {"deprecation": f"@{int(rotated_at)}"} | sunset
-
-
-_NO_RULES = TenantRules()
 
 
 def _moment(at: float) -> str:

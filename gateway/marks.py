@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain
 
-from msgspec import convert
-
 from gateway.core.selection import Selection
 from gateway.core.snapshot import MarkView
 from gateway.models import Override, PolicyVersion
 
 KEPT = 10
 LONGEST = 100  # letters: ten marks travel with every frame
+UNREADABLE = "nobody: whom it means cannot be read"
 MINUS = "\N{MINUS SIGN}"
 DONE = {
     "pause": "paused",
@@ -56,10 +55,10 @@ def _published(version: PolicyVersion) -> MarkView:
 
 
 def _of(row: Override) -> Iterator[MarkView]:
-    what, chosen = told(row), row.selection.get("tier", [])
+    what, chosen = told(row), _chosen(row)
     if len(what) > LONGEST:
         what = what[: LONGEST - 1] + "…"
-    tier = row.tier or (chosen[0] if len(chosen) == 1 else "")
+    tier = row.tier or (chosen.tier[0] if chosen and len(chosen.tier) == 1 else "")
     yield MarkView(row.begun_at.timestamp(), "override", what, row.owner, tier)
     if row.ended_at is not None:
         text = f"{what}: ended" if row.ended_by else f"{what}: ran its term"
@@ -75,7 +74,16 @@ def told(row: Override) -> str:
     if row.lasts:
         return f"{DONE[row.verb]} {row.tier}"
     by = f" by {row.by:+}".replace("-", MINUS) if row.by else ""
-    return f"{DONE[row.verb]} {wanted(convert(row.selection, Selection))}{by}"
+    chosen = _chosen(row)
+    return f"{DONE[row.verb]} {wanted(chosen) if chosen else UNREADABLE}{by}"
+
+
+def _chosen(row: Override) -> Selection | None:
+    """None where it cannot be read: no gateway carries that order out, and charts still show it."""
+    try:
+        return row.chosen()
+    except ValueError:
+        return None
 
 
 def wanted(chosen: Selection) -> str:

@@ -62,6 +62,7 @@ class Site(NamedTuple):
     gateway_error: str = ""  # why the running gateway could not be asked
     database_error: str = ""
     unapplied: tuple[str, ...] = ()  # migrations
+    unreadable: tuple[str, ...] = ()  # rows that gateways leave out: which, and why
     policy_version: int = 0
     keys_in_use: int = 0
     keys_without_pepper: int = 0

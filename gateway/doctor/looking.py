@@ -1,5 +1,6 @@
 """Look at this installation: its rows, its services, and what the running gateway shows."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -13,9 +14,10 @@ from django.db.migrations.executor import MigrationExecutor
 from kombu.exceptions import KombuError
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway import reading
 from gateway.core.snapshot import Frame
 from gateway.doctor.facts import Live, Site, Traffic
-from gateway.models import APIKey, Backend, BackendRow, PolicyVersion, UsageRecord
+from gateway.models import APIKey, Backend, BackendRow, UsageRecord
 
 HOUR = timedelta(hours=1)
 MOST_ROWS = 20_000
@@ -66,13 +68,16 @@ def site() -> Site:
         if plan:
             names = tuple(f"{migration.app_label}.{migration.name}" for migration, _ in plan)
             return Site(unapplied=names)
-        newest = PolicyVersion.objects.newest()
         peppers = Counter(APIKey.objects.in_use().values_list("pepper_id", flat=True))
+        state = reading.read(time.time())
     except Error as error:
         return Site(database_error=" ".join(str(error).split()))
+    except ValueError as error:
+        return Site(unreadable=(str(error),))
     known = settings.LANEWAY_PEPPERS
     return Site(
-        policy_version=newest.number if newest else 0,
+        unreadable=state.unreadable,
+        policy_version=state.newest_version,
         keys_in_use=sum(peppers.values()),
         keys_without_pepper=sum(n for id, n in peppers.items() if id not in known),
     )

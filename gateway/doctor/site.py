@@ -25,7 +25,10 @@ def _database(site: Site) -> Iterator[Finding]:
         yield Finding("error", "database", "migrations", message, "Run manage.py migrate.")
     else:
         yield Finding("ok", "database", "database", "It answers, and its tables are up to date.")
-    if not site.policy_version:
+    for what in site.unreadable:
+        advice = "Make it anew on its page; what a later version wrote needs that version."
+        yield Finding("error", "database", "unreadable", f"A row cannot be read: {what}.", advice)
+    if not site.policy_version and not site.unreadable:
         message = "No policy is published, so nobody has a tier."
         yield Finding(
             "error", "policy", "no_policy", message, "Start `manage.py up` once, or publish one."

@@ -72,9 +72,6 @@ class OverrideRows(AnnouncedRows["Override"]):
             answered_at=at,
         )
 
-    def as_rows(self) -> tuple[OverrideRow, ...]:
-        return tuple(row.as_row() for row in self)
-
 
 class Override(Announced):
     """One order of one person.  Written by ``dashboard.live.overrides`` alone."""
@@ -135,14 +132,23 @@ class Override(Announced):
     def runs(self, at: datetime) -> bool:
         return self.ends_at is not None and self.ended_at is None and at < self.ends_at
 
+    def chosen(self) -> Selection:
+        """Whom it means.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        return convert(self.selection, Selection)
+
     def as_row(self) -> OverrideRow:
+        """Raises ValueError as ``chosen`` does."""
         return OverrideRow(
             self.pk,
             self.verb,
             self.pool,
             self.tier,
             self.tenant,
-            convert(self.selection, Selection),
+            self.chosen(),
             self.by,
             self.undoes_id,
             self.owner,

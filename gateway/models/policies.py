@@ -21,6 +21,22 @@ class PolicyRows(AnnouncedRows["PolicyVersion"]):
     def newest(self) -> "PolicyVersion | None":
         return self.order_by("-number").first()
 
+    def in_force(self) -> "tuple[PolicyVersion | None, Rollout | None]":
+        """The newest version, and its trial where one runs.
+
+        One statement finds both.  Were it two, everybody would follow a canary that starts between
+        them, or one that is taken back.
+        """
+        running = Rollout.objects.filter(
+            state=Rollout.State.RUNNING, version=models.OuterRef("number")
+        )
+        trial = models.Subquery(running.values("pk")[:1])
+        newest = self.annotate(trial=trial).order_by("-number").first()
+        if newest is None:
+            return None, None
+        pk = newest.trial  # type: ignore[attr-defined] # as annotated
+        return newest, Rollout.objects.filter(pk=pk).first()
+
     def publish(self, policy: Policy, message: str, author: User | None = None) -> "PolicyVersion":
         """Put ``policy`` in force as the next version.
 
@@ -46,9 +62,7 @@ class PolicyRows(AnnouncedRows["PolicyVersion"]):
 class RolloutRows(AnnouncedRows["Rollout"]):
     def running(self) -> "Rollout | None":
         """The canary under way: of the newest version, else it is over whatever its row says."""
-        row = self.filter(state=Rollout.State.RUNNING).first()
-        newest = PolicyVersion.objects.order_by("-number").values_list("number", flat=True).first()
-        return row if row and row.version == newest else None
+        return PolicyVersion.objects.in_force()[1]
 
 
 class Rollout(Announced):

@@ -1,17 +1,30 @@
 """Who is asking: the order of checks, what each refusal tells, and how changes arrive."""
 
 import asyncio
-from collections.abc import Iterator
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from gateway import keys
 from gateway.auth import EMPTY, Directory, allows_model
+from gateway.core.canary import place
 from gateway.core.policy import KeyRules, TenantRules, default_policy
 from gateway.errors import GatewayError
-from gateway.models import APIKey, Backend, PolicyVersion, Tenant
+from gateway.models import (
+    APIKey,
+    Backend,
+    Override,
+    PolicyVersion,
+    Rollout,
+    Shadow,
+    Tenant,
+)
 
 CHAT = "/v1/chat/completions"
 
@@ -279,15 +292,151 @@ def test_without_its_database_the_last_state_stays_in_force(fresh, now, caplog):
     assert "stay in force" in caplog.text
 
 
-def test_a_policy_that_cannot_be_read_leaves_the_one_before_in_force(fresh, caplog):
+# One row that cannot be read stops nothing else
+
+
+@pytest.mark.parametrize(
+    ("break_one", "told"),
+    [
+        (lambda: policy_by_hand(2), "policy v2 (the one before stays in force)"),
+        (lambda: on_trial(policy_by_hand(2)), "policy v2 (nobody follows it)"),
+        (lambda: None, ""),
+        (lambda: update(APIKey, rules=["all"]), "(it is refused)"),
+        (lambda: update(Backend, url="http://gpu-1:70000"), "backend gpu-1 (it gets nothing)"),
+        (lambda: ordered("pause", tier="batch", selection=[]), "(nobody carries it out)"),
+        (lambda: ordered("boost", by=1, selection={"tier": "batch"}), "(nobody carries it out)"),
+        (lambda: shadow({"tiers": "none"}), "(it counts nothing)"),
+    ],
+    ids=["policy", "canary", "nothing", "key", "backend", "pause", "boost", "shadow"],
+)
+def test_whatever_cannot_be_read_a_revoked_key_is_refused(fresh, caplog, break_one, told):
+    fresh._now = time.time
     PolicyVersion.objects.publish(default_policy(), "first")
+    Backend.objects.create(name="gpu-1", url="http://gpu-1:8000")
+    tenant = Tenant.objects.create(slug="acme", name="Acme")
+    other = APIKey.objects.issue(tenant, "other")[0]
+    order = ordered("pause", tier="standard")
     asyncio.run(fresh.refresh())
-    PolicyVersion.objects.create(number=2, document={"tiers": []}, message="by hand")
+
+    break_one()
+    row, key = APIKey.objects.issue(tenant, "ci")
+    assert asyncio.run(fresh.refresh())
+    assert fresh.authenticate(bearer(key), CHAT).policy_version == 1
+    row.revoke()
+    assert asyncio.run(fresh.refresh())
+
+    assert refusal(fresh, bearer(key)).code == "api_key_revoked"
+    assert other.id8 in fresh.state.entries
+    assert order.pk in [one.id for one in fresh.state.overrides]
+    assert [told in one for one in fresh.state.unreadable] == [True] * bool(told)
+    assert told in caplog.text
+
+
+def test_a_key_whose_rules_cannot_be_read_is_refused_and_told_why(directory, issue):
+    key = issue(rules=KeyRules(ceiling=0))
+    update(APIKey, rules={"ceiling": "none"})
+    directory.load()
+
+    assert refusal(directory, bearer(key)).code == "api_key_unreadable"
+
+
+def test_without_any_policy_that_can_be_read_nobody_gets_in(fresh, caplog):
+    policy_by_hand(1)
 
     assert not asyncio.run(fresh.refresh())
 
-    assert fresh.state.policy_version == 1
-    assert "the newest policy cannot be read" in caplog.text
+    assert fresh.state is EMPTY
+    assert "all versions of the policy" in caplog.text
+
+
+def policy_by_hand(number: int) -> int:
+    PolicyVersion.objects.create(number=number, document={"tiers": []}, message="by hand")
+    return number
+
+
+def on_trial(version: int) -> Rollout:
+    return Rollout.objects.create(version=version, base=version - 1, percent=50, bar=500_000)
+
+
+def update(model: type[APIKey] | type[Backend], **columns: object) -> None:
+    model.objects.update(**columns)
+
+
+def shadow(document: object) -> None:
+    end = timezone.now() + timedelta(hours=1)
+    Shadow.objects.create(document=document, base=1, author="ada", ends_at=end)
+
+
+def ordered(verb: str, **columns) -> Override:
+    at = timezone.now()
+    ends = at + timedelta(hours=1) if verb == "pause" else None
+    who = {"owner": "otto", "changed_by": "otto", "scope": verb, "pool": "default"}
+    when = {"begun_at": at, "changed_at": at, "ends_at": ends}
+    return Override.objects.create(verb=verb, key=secrets.token_hex(8), **who, **when, **columns)
+
+
+# What changes while it is read
+
+
+def test_a_canary_that_starts_or_ends_while_it_is_read_is_never_everybodys(
+    transactional_db, acme, birch
+):
+    PolicyVersion.objects.publish(default_policy(), "first")
+    for tenant in (acme, birch):
+        APIKey.objects.issue(tenant, "prod")
+    directory = Directory()
+    bar = max(place(acme.pk), place(birch.pk))
+    trial = None
+
+    def step() -> None:
+        """A canary starts; or the one that runs is taken back."""
+        nonlocal trial
+        number = PolicyVersion.objects.newest().number
+        with transaction.atomic():
+            version = PolicyVersion.objects.publish(default_policy(), "next").number
+            if trial is None:
+                trial = Rollout.objects.create(version=version, base=number, percent=50, bar=bar)
+                tried.add(version)
+            else:
+                Rollout.objects.filter(pk=trial.pk).update(state=Rollout.State.TAKEN_BACK)
+                trial = None
+
+    tried: set[int] = set()
+    queries = 0
+    while True:
+        for _ in ("start", "end"):
+            with before_query(queries, step) as came:
+                directory.load()
+            followed = [entry.caller.policy_version for entry in directory.state.entries.values()]
+            assert directory.state.policy_version not in tried
+            assert sum(version in tried for version in followed) <= 1
+        if not came:
+            break
+        queries += 1
+    assert queries > 5
+
+
+@contextmanager
+def before_query(number: int, act: Callable[[], None]) -> Iterator[list[int]]:
+    """Let ``act`` be committed just before that query of the block; yields what is empty if the
+    block had fewer."""
+    came: list[int] = []
+    seen = -1
+    acting = False
+
+    def watch(execute, sql, params, many, context):
+        nonlocal seen, acting
+        if not acting:
+            seen += 1
+            if seen == number:
+                acting = True
+                act()
+                acting = False
+                came.append(seen)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(watch):
+        yield came
 
 
 def rename(old: str, new: str) -> None:
@@ -348,7 +497,7 @@ def test_a_key_bound_to_networks_is_refused_from_elsewhere(
 def test_a_network_that_cannot_be_read_is_told_to_the_operator(directory, issue, caplog):
     key = issue(rules=KeyRules(networks=("home",)))
 
-    assert f"the key {key.split('_')[2]} lets nobody in" in caplog.text
+    assert f"the key {key.split('_')[2]} (it lets nobody in)" in caplog.text
 
 
 def test_where_a_key_may_be_used_is_told_only_to_who_proved_it(directory, issue):

@@ -197,6 +197,17 @@ def test_a_key_whose_pepper_is_gone_is_counted(acme, settings):
     assert (here.keys_in_use, here.keys_without_pepper, here.policy_version) == (1, 1, 1)
 
 
+def test_a_row_that_gateways_leave_out_is_named(acme):
+    PolicyVersion.objects.publish(default_policy(), "first")
+    key = APIKey.objects.issue(acme, "one")[0]
+    APIKey.objects.update(rules=["all"])
+
+    found = [one for one in site.judge(looking.site()) if one.code == "unreadable"]
+
+    assert [one.severity for one in found] == ["error"]
+    assert f"key {key.id8} (it is refused)" in found[0].message
+
+
 @pytest.mark.django_db(transaction=True)
 async def test_a_visit_asks_the_servers_that_are_switched_on():
     async with fake_vllm() as vllm:
