@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway import errors
 from gateway.backend import Backend, Cards
 from gateway.core import estimate
+from gateway.core.breaker import RetryBudget
 from gateway.core.canary import Canary
 from gateway.core.policy import Policy, Tier
 from gateway.core.snapshot import PoolView, pool_view
@@ -32,6 +33,7 @@ class Pool:
         self.outputs = estimate.Outputs()
         self.produced: dict[str, estimate.Rate] = {}  # output tokens by tier
         self.steering = Steering(self.queue, self.backends, policy)
+        self._retries = RetryBudget()
         self._dark_since: float | None = asyncio.get_running_loop().time()
 
     # Costs
@@ -80,6 +82,10 @@ class Pool:
     def edit(self, policy: Policy, version: int, canary: Canary | None = None) -> None:
         self.queue.edit(policy, version, canary)
         self.steering.edit(policy)
+
+    def may_retry(self) -> bool:
+        """Whether a failed request may be sent once more; it then counts."""
+        return self._retries.take(self.queue.dispatched_per_s(), self.queue.now_ms())
 
     # Who is there
 

@@ -201,7 +201,7 @@ class Proxy:
         """Send it; once more if nothing came of it and no byte was forwarded."""
         call = journey.call
         assert call is not None
-        retries = 1
+        retried = False
         while True:
             dispatch = turn.dispatch
             backend = pool.backends[dispatch.backend]
@@ -221,9 +221,10 @@ class Proxy:
                 pool.steering.overloaded(backend)
             except UpstreamError as error:
                 self.fleet.failed(pool, backend, error)
-                if journey.forwarded or not retries or not isinstance(error, RETRYABLE):
+                worth_it = not journey.forwarded and not retried and isinstance(error, RETRYABLE)
+                if not worth_it or not pool.may_retry():
                     raise _translated(error, started=journey.forwarded) from error
-                retries -= 1
+                retried = True
             await turn.again(avoid=backend.name)
 
     async def _pass_on(self, journey: Journey, backend: Backend, body: bytes, number: int) -> None:

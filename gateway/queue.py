@@ -156,10 +156,13 @@ class Queue:
         for turn in list(self.turns.values()):
             turn.refuse(error)
 
+    def dispatched_per_s(self) -> float:
+        now_ms, tiers = self.now_ms(), self.scheduler.line.tiers.values()
+        return sum(tier.ledger.rates_per_s(now_ms)[1] for tier in tiers)
+
     def drain_estimate_s(self) -> float:
         """How long the line needs at the present rate; the wait an expired caller is told."""
-        now_ms, tiers = self.now_ms(), self.scheduler.line.tiers.values()
-        out_per_s = sum(tier.ledger.rates_per_s(now_ms)[1] for tier in tiers)
+        out_per_s = self.dispatched_per_s()
         return self.scheduler.waiting / out_per_s if out_per_s else errors.MAX_RETRY_S
 
     def _set_alarm(self) -> None:

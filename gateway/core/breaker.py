@@ -1,7 +1,8 @@
-"""When to stop sending to a backend that fails, and when to try it again.
+"""When to stop sending to a backend that fails, when to try it again, and what to do over.
 
 A circuit breaker for one backend.  It counts what only a sick server does: refused connections,
 broken ones, silence, a dead engine.  A full queue is health, so overload answers never reach it.
+And a pool's budget of retries, so that they never become the load that keeps its servers down.
 """
 
 from collections import deque
@@ -12,6 +13,8 @@ WINDOW_MS = 10_000
 ENOUGH = 10  # outcomes in the window before their share says anything
 OPEN_MS = 5_000
 MOST_OPEN_MS = 60_000
+RETRY_SHARE = 0.1  # of what a pool dispatches
+RETRIES_PER_S = 3  # always allowed: a tenth of a quiet pool's requests is none
 
 
 @dataclass(slots=True)
@@ -66,3 +69,20 @@ class Breaker:
         self._outcomes.append((now_ms, ok))
         while self._outcomes[0][0] <= now_ms - WINDOW_MS:
             self._outcomes.popleft()
+
+
+@dataclass(slots=True)
+class RetryBudget:
+    """How many failed requests a pool may send again: counted over the breaker's window."""
+
+    _taken_ms: deque[int] = field(default_factory=deque)
+
+    def take(self, dispatched_per_s: float, now_ms: int) -> bool:
+        """Whether one more may be sent again; it then counts."""
+        while self._taken_ms and self._taken_ms[0] <= now_ms - WINDOW_MS:
+            self._taken_ms.popleft()
+        per_s = max(RETRIES_PER_S, RETRY_SHARE * dispatched_per_s)
+        if len(self._taken_ms) >= per_s * WINDOW_MS / 1000:
+            return False
+        self._taken_ms.append(now_ms)
+        return True

@@ -1,4 +1,6 @@
-from gateway.core.breaker import Breaker
+import pytest
+
+from gateway.core.breaker import Breaker, RetryBudget
 
 
 def failing(breaker: Breaker, times: int, now_ms: int = 0) -> list[bool]:
@@ -71,3 +73,23 @@ def test_a_probe_that_succeeds_closes_it():
 
     assert not breaker.is_open
     assert failing(breaker, 4, 5_000) == [False] * 4
+
+
+@pytest.mark.parametrize(("dispatched_per_s", "allowed"), [(0, 30), (100, 100), (2_000, 2_000)])
+def test_a_tenth_of_what_a_pool_sends_may_be_sent_again_and_three_a_second_always(
+    dispatched_per_s, allowed
+):
+    budget = RetryBudget()
+
+    taken = [budget.take(dispatched_per_s, n) for n in range(allowed + 5)]
+
+    assert taken == [True] * allowed + [False] * 5
+
+
+def test_a_retry_counts_for_ten_seconds():
+    budget = RetryBudget()
+    for _ in range(30):
+        budget.take(0, 500)
+
+    assert not budget.take(0, 10_499)
+    assert [budget.take(0, 10_500) for _ in range(31)] == [True] * 30 + [False]

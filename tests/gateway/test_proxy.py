@@ -192,6 +192,19 @@ async def test_a_backend_that_fails_twice_before_its_first_byte_is_a_clean_502(g
     assert call.headers["retry-after"] == "1"
 
 
+async def test_a_pool_that_has_spent_its_retries_sends_nothing_again(gateway):
+    while gateway.pool.may_retry():
+        pass
+
+    async with gateway.chat(stream=True) as call:
+        await until(lambda: gateway.vllm.generations)
+        gateway.vllm.generations[0].break_off()
+        await call.done()
+
+    assert (call.status, call.json()["error"]["code"]) == (502, "upstream_error")
+    assert len(gateway.vllm.generations) == 1
+
+
 async def test_what_vllm_refuses_is_told_in_openais_words(gateway):
     error = {"message": "too long", "type": "Bad Request", "param": "body.messages", "code": 400}
     async with gateway.chat(stream=False) as call:
