@@ -49,7 +49,7 @@ class Card(NamedTuple):
     rule: Rule | None
     rows: list[Row]
     causes: list[Mark]
-    down: list[str]  # backends that are down beside it
+    down: str  # backends of its pool that are down beside it
     told: str
     acked: bool
 
@@ -59,6 +59,7 @@ class Pulse(NamedTuple):
 
     evaluator_s: float | None  # since its last round; None: never
     notifier: Health
+    broken: int  # rules that are enabled and cannot be judged
 
     @property
     def evaluator_late(self) -> bool:
@@ -84,19 +85,12 @@ def cards(now: datetime) -> list[Card]:
     silences = list(Silence.objects.active(now).select_related("owner", "rule"))
     frame = newest_frame()
     tiers = {tier.name: tier for tier in policy_in_force().tiers}
-    down = [
-        row.note or row.pool
-        for incident in opened
-        for row in incident.states.all()
-        if row.severity and row.rule.metric == "backends_down"
-    ]
     found = []
     for incident in opened:
         rule = incident.rule
         firing = [row for row in incident.states.all() if row.severity]
         firing.sort(key=lambda row: (row.severity != "crit", -(row.priority or 0)))
         rows = [_row(row, frame, silences, tiers, now) for row in firing]
-        own = rule is not None and rule.metric == "backends_down"
         causes = [mark for mark in marks.before(incident.opened_at) if mark.kind != "backend"]
         found.append(
             Card(
@@ -104,12 +98,20 @@ def cards(now: datetime) -> list[Card]:
                 rule,
                 rows,
                 causes[:3],
-                [] if own else down,
+                _down(incident, frame),
                 _told(incident),
                 incident.acked(now),
             )
         )
     return sorted(found, key=lambda card: (card.acked, card.incident.severity != "crit"))
+
+
+def _down(incident: Incident, frame: Frame | None) -> str:
+    pool = metrics.pool_of(frame, incident.pool)
+    if pool is None or (incident.rule and incident.rule.metric == "backends_down"):
+        return ""
+    share, names = metrics.backends_down(pool)
+    return names if share.value else ""
 
 
 def _row(
@@ -121,11 +123,10 @@ def _row(
 ) -> Row:
     rule = row.rule
     reading = None
-    pool = None
+    pool = metrics.pool_of(frame, row.pool)
     if frame is not None:
         found = metrics.read(rule.judged, frame, row.pool, row.tier)
         reading = next((one for one in found if one.instance == row.instance), None)
-        pool = next((one for one in frame.pools if one.name == row.pool), None)
     if reading is not None:
         value = wording.value(rule.judged, *reading.sample)
         shown = reading.note or value
@@ -150,8 +151,10 @@ def _row(
 def _pending(row: AlertState, rule: Rule, target_s: float | None, now: datetime) -> str:
     """``crit (over 2 min) pending 1m53s of 2 min``"""
     level = restored(row).crit
+    if row.severity != "warn" or level.phase != "pending" or rule.error:
+        return ""
     judged = rule.as_rule(target_s).crit
-    if row.severity != "warn" or level.phase != "pending" or judged is None:
+    if judged is None:
         return ""
     held = seconds(now.timestamp() - level.since)
     limit = wording.limit(rule.judged, judged.threshold)
@@ -194,7 +197,7 @@ def pending(now: datetime) -> list[tuple[AlertState, str, str]]:
 def pulse(now: datetime) -> Pulse:
     last = Heartbeat.last()
     age_s = max(0.0, (now - last).total_seconds()) if last else None
-    return Pulse(age_s, health(now))
+    return Pulse(age_s, health(now), Rule.objects.enabled().exclude(error="").count())
 
 
 def known_pools(now: datetime) -> list[str]:

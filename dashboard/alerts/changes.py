@@ -7,6 +7,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
+from django.utils import timezone
 
 from dashboard.alerts import incidents
 from dashboard.alerts.models import Annotation, Incident, Rule, Silence
@@ -58,15 +59,24 @@ def save_rule(request: HttpRequest, rule: Rule | None, said: dict[str, Any]) -> 
     if now:
         verb, name = "rule.changed", f"rule:{rule.name}"
         record(request.user, verb, name, before=was, after=now, request=request)
-    if any(name in now for name in WHAT_IS_JUDGED):
-        rule.states.all().delete()  # what fires by the old sentence is over; the watch closes it
+    if any(name in now for name in WHAT_IS_JUDGED):  # what fires by the old sentence is over
+        why = "the rule judges something else now" if rule.enabled else "the rule is switched off"
+        _end_all(request, rule, why)
+        rule.states.all().delete()
     return rule
 
 
 @transaction.atomic
 def delete_rule(request: HttpRequest, rule: Rule) -> None:
+    """What it fires is over: whoever was told hears that, a pager's alarm included."""
+    _end_all(request, rule, "the rule is deleted")
     record(request.user, "rule.deleted", f"rule:{rule.name}", before=told(rule), request=request)
     rule.delete()
+
+
+def _end_all(request: HttpRequest, rule: Rule, why: str) -> None:
+    for incident in rule.incidents.open():
+        incidents.end(incident, timezone.now(), why, request.user.get_username())
 
 
 def told(rule: Rule) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class SpanField(forms.Field):
 
 class RuleForm(forms.Form):
     name = forms.CharField(max_length=80)
-    metric = forms.ChoiceField(label="When", choices=[(m.key, m.label) for m in METRICS.values()])
+    metric = forms.ChoiceField(label="When")
     tier = forms.ChoiceField(label="of", required=False)
     pool = forms.ChoiceField(label="in", required=False)
     warn = forms.CharField(max_length=40, required=False)
@@ -101,6 +101,8 @@ class RuleForm(forms.Form):
         self.rule = rule
         tiers = [(tier.name, tier_text(tier.name, tier.priority)) for tier in policy.by_urgency]
         current_tier = rule.tier if rule else ""
+        known = [(metric.key, metric.label) for metric in METRICS.values()]
+        _choose(self.fields["metric"], known, rule.metric if rule else known[0][0])
         tiers = [("", "each tier"), (MOST_URGENT, "the most urgent tier"), *tiers]
         _choose(self.fields["tier"], tiers, current_tier)
         _choose(
@@ -140,6 +142,8 @@ class RuleForm(forms.Form):
         said = self.cleaned_data
         metric = METRICS.get(said.get("metric", ""))
         if metric is None:
+            if "metric" in said:
+                self.add_error("metric", "It is not measured any more: choose another.")
             return said
         relative = set()
         for name in ("warn", "crit"):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from dashboard import delivery
 from dashboard.alerts import message
@@ -46,7 +46,7 @@ def settle(at: datetime, frame: Frame | None) -> None:
         rows = [row for row in incident.states.all() if row.severity]
         flapping = any(restored(row).flapping for row in incident.states.all())
         if not rows and not flapping:
-            _close(incident, at, frame)
+            end(incident, at)
             continue
         _level(incident, rows, at)
         loud = []
@@ -114,6 +114,7 @@ def _say(
     if rule is None:
         return
     worst = worst_of({row.instance: row.severity for row in loud})  # type: ignore[misc]
+    channels = [one for one in rule.channels(worst) if one.enabled]
     ended = [
         silence
         for silence in Silence.objects.ended_since(at - ENDED, at).select_related("owner")
@@ -128,25 +129,36 @@ def _say(
             said_severity=worst,
             said_of=sorted(row.instance for row in loud),
             said_flapping=kind == "digest",
+            said_to=sorted({*incident.said_to, *(one.pk for one in channels)}),
         ):
             return
-        _post(incident, kind, told, rule.channels(worst), at)
+        _post(incident, kind, told, channels, at)
 
 
-def _close(incident: Incident, at: datetime, frame: Frame | None) -> None:
+def end(incident: Incident, at: datetime, why: str = "", by: str = "") -> bool:
+    """Close it and tell those who heard of it, whichever channels the rule names by now.
+
+    ``why``: something else than that all is calm, such as that the rule is deleted.
+    """
     with transaction.atomic():
         locked = Incident.objects.open().select_for_update().filter(pk=incident.pk).first()
-        if locked is None or locked.states.exclude(severity="").exists():
-            return
+        if locked is None:
+            return False
+        if not why:
+            if locked.states.exclude(severity="").exists():
+                return False
+            why = "nothing fires any more" if locked.rule_id else "the rule is gone"
         locked.closed_at = at
         locked.save(update_fields=["closed_at"])
-        locked.tell(at, "closed", "resolved: nothing fires any more")
-        rule = incident.rule
-        if locked.said and rule is not None:
-            told = message.of(locked, rule, "resolved", [], at, frame=frame)
-            # Whoever heard of crit hears of the end, also where it was warn at last.
-            rang = locked.events.filter(kind="said", severity="crit").exists()
-            _post(locked, "resolved", told, rule.channels("crit" if rang else "warn"), at)
+        locked.tell(at, "closed", f"resolved: {why}", by=by)
+        if locked.said:
+            told = message.end(locked, why, at)
+            _post(locked, "resolved", told, list(_heard(locked)), at)
+        return True
+
+
+def _heard(incident: Incident) -> QuerySet[Channel]:
+    return Channel.objects.enabled().filter(pk__in=incident.said_to)
 
 
 def _post(
@@ -156,9 +168,10 @@ def _post(
     channels: Sequence[Channel],
     at: datetime,
 ) -> None:
-    names = ", ".join(channel.name for channel in channels if channel.enabled)
+    names = ", ".join(channel.name for channel in channels)
     to = names or "nobody: no channel is chosen for the rule"
-    incident.tell(at, "said", f"{kind} told to {to}", severity=incident.severity)
+    severity = "" if told.severity == "info" else told.severity
+    incident.tell(at, "said", f"{kind} told to {to}", severity=severity)
     number = "end" if kind == "resolved" else str(incident.said + 1)
     delivery.post(told, channels, f"incident-{incident.pk}-{number}")
 

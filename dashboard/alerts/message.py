@@ -29,35 +29,42 @@ def of(
     frame: Frame | None,
     ended: Sequence[Silence] = (),
 ) -> Message:
+    """Of ``rows``, what is loud of it: a part that is silenced has no say in its severity."""
     rows = sorted(rows, key=lambda row: (row.severity != "crit", -(row.priority or 0)))
-    resolved = kind == "resolved"
-    title = (
-        f"RESOLVED {rule.name}{f' in {incident.pool}' if incident.pool else ''}"
-        if resolved
-        else wording.title(incident, rows, rule)
-    )
+    first = rows[0]
     lines = [_line(rule, row, at) for row in rows[:MOST_LINES]]
     if len(rows) > MOST_LINES:
         lines.append(f"and {len(rows) - MOST_LINES} more")
-    if resolved:
-        lines.append(f"after {wording.ago(incident.opened_at, at)}")
     if kind == "digest":
         lines.insert(0, "Flapping: it comes and goes. The next word is in 10 min, or when it ends.")
-    lines += [f"{_busiest(frame, row)}" for row in rows[:1] if _busiest(frame, row)]
-    if not resolved:
-        lines += _causes(incident)
+    lines += filter(None, [_busiest(frame, first), _down(frame, first, rule)])
+    lines += _causes(incident)
     lines += [
         f"The silence of {owner(one)} ended {moment(one.ends_at)}: {one.reason}" for one in ended
     ]
     if rule.runbook:
         lines.append(f"Runbook: {rule.runbook}")
+    since = incident.opened_at - marks.CAUSE
+    lines.append(f"Charts: {whole(charts(since, at, first.pool, first.tier))}")
     return Message(
         kind=kind,
-        severity="info" if resolved else "crit" if incident.severity == "crit" else "warn",
-        title=title,
+        severity="crit" if first.severity == "crit" else "warn",
+        title=wording.title(incident, rows, rule),
         lines=tuple(lines),
         link=whole(reverse("alerts:incident", args=[incident.pk])),
-        ack_link="" if resolved else whole(links.ack(incident)),
+        ack_link=whole(links.ack(incident)),
+        at=at,
+    )
+
+
+def end(incident: Incident, why: str, at: datetime) -> Message:
+    """The word that ends an incident, also where its rule is no more."""
+    return Message(
+        kind="resolved",
+        severity="info",
+        title=f"RESOLVED {incident.rule_name}{f' in {incident.pool}' if incident.pool else ''}",
+        lines=(f"{why[0].upper()}{why[1:]}, after {wording.ago(incident.opened_at, at)}.",),
+        link=whole(reverse("alerts:incident", args=[incident.pk])),
         at=at,
     )
 
@@ -115,7 +122,7 @@ def stored(rule: Rule, row: AlertState, since: datetime, until: datetime) -> lis
 
 
 def _busiest(frame: Frame | None, row: AlertState) -> str:
-    pool = next((pool for pool in frame.pools if pool.name == row.pool), None) if frame else None
+    pool = metrics.pool_of(frame, row.pool)
     if pool is None or not row.tier:
         return ""
     found = metrics.busiest(pool, row.tier)
@@ -124,6 +131,15 @@ def _busiest(frame: Frame | None, row: AlertState) -> str:
         if found
         else ""
     )
+
+
+def _down(frame: Frame | None, row: AlertState, rule: Rule) -> str:
+    """Servers that are down beside it, as a possible cause."""
+    pool = metrics.pool_of(frame, row.pool)
+    if pool is None or rule.metric == "backends_down":
+        return ""
+    share, names = metrics.backends_down(pool)
+    return f"Beside it: backend {names}" if share.value else ""
 
 
 def _causes(incident: Incident) -> list[str]:

@@ -64,7 +64,7 @@ def _burn(tier: TierView) -> Sample:
     return Sample(None if m5 is None or h1 is None else min(m5, h1))
 
 
-def _down(pool: PoolView) -> tuple[Sample, str]:
+def backends_down(pool: PoolView) -> tuple[Sample, str]:
     down = [backend.name for backend in pool.backends if backend.state == "down"]
     if not pool.backends:
         return Sample(None), "no backend is configured"
@@ -192,7 +192,7 @@ METRICS: dict[str, Metric] = {
             "backends down",
             "share",
             "Share of the pool's backends that are down",
-            of_pool=_down,
+            of_pool=backends_down,
         ),
         Metric(
             "engine_queue",
@@ -250,6 +250,10 @@ def _tiers(tiers: Iterable[TierView], wanted: str) -> Iterator[TierView]:
     for rank, tier in enumerate(tiers):
         if wanted in ("", tier.name) or (wanted == MOST_URGENT and rank == 0):
             yield tier
+
+
+def pool_of(frame: Frame | None, name: str) -> PoolView | None:
+    return next((pool for pool in frame.pools if pool.name == name), None) if frame else None
 
 
 def dark(pool: PoolView) -> bool:

@@ -15,6 +15,8 @@ from dashboard.delivery.models import Channel
 from gateway.models.announced import is_slug
 
 SEVERITIES = [("warn", "warn"), ("crit", "crit")]
+# Of an incident's timeline, of what the evaluator writes.  Flapping writes some 1,000 lines a day.
+FIRST_LINES, LAST_LINES = 100, 200
 
 
 class RuleRows(models.QuerySet["Rule"]):
@@ -34,11 +36,6 @@ class Rule(models.Model):
         KEEP = "keep", "changes nothing"
         ALERT = "alert", "is an alert"
 
-    class ManagedBy(models.TextChoices):
-        UI = "ui", "the browser"
-        FILE = "file", "a file"
-        API = "api", "the API"
-
     name = models.CharField(max_length=80, unique=True)
     metric = models.CharField(max_length=32)
     pool = models.CharField(max_length=63, blank=True, validators=[is_slug])  # "" is each
@@ -54,8 +51,8 @@ class Rule(models.Model):
     hours = models.CharField(max_length=60, default=ALWAYS)
     runbook = models.URLField(max_length=500, blank=True)
     enabled = models.BooleanField(default=True)
-    managed_by = models.CharField(max_length=8, choices=ManagedBy, default=ManagedBy.UI)
     edit = models.PositiveIntegerField(default=0)
+    error = models.CharField(max_length=300, blank=True)  # why it cannot be judged
     warn_channels = models.ManyToManyField(Channel, blank=True, related_name="+")
     crit_channels = models.ManyToManyField(Channel, blank=True, related_name="+")
 
@@ -80,7 +77,8 @@ class Rule(models.Model):
 
     @property
     def judged(self) -> Metric:
-        return METRICS[self.metric]
+        """What nobody knows any more is shown by its key, and never judged."""
+        return METRICS.get(self.metric) or Metric(self.metric, self.metric, "count", "")
 
     @property
     def most_urgent(self) -> bool:
@@ -143,6 +141,8 @@ class Incident(models.Model):
     said_severity = models.CharField(max_length=4, blank=True)
     said_of = models.JSONField(default=list)  # instances
     said_flapping = models.BooleanField(default=False)
+    said_to = models.JSONField(default=list)  # ids of channels: whoever heard of it hears its end
+    left_out = models.PositiveIntegerField(default=0)  # lines, between the first and the last kept
     acks = models.PositiveIntegerField(default=0)  # an ack link is good for one number
     acked_by = models.CharField(max_length=150, blank=True)
     acked_at = models.DateTimeField(null=True)
@@ -176,10 +176,19 @@ class Incident(models.Model):
         severity: str = "",
         instance: str = "",
         by: str = "",
-    ) -> "AlertEvent":
-        return self.events.create(
+    ) -> None:
+        """Add a line.  What comes and goes for days keeps its first and its last lines; those
+        that people wrote or caused all stay."""
+        self.events.create(
             at=at, kind=kind, text=text[:500], severity=severity, instance=instance, by=by[:150]
         )
+        if by:
+            return
+        own = self.events.filter(by="").order_by("pk").values_list("pk", flat=True)
+        middle = list(own[FIRST_LINES:])[:-LAST_LINES]
+        if middle:
+            self.events.filter(pk__in=middle).delete()
+            Incident.objects.filter(pk=self.pk).update(left_out=F("left_out") + len(middle))
 
 
 class AlertState(models.Model):
@@ -223,7 +232,7 @@ class AlertState(models.Model):
 
 
 class AlertEvent(models.Model):
-    """One line of an incident's timeline.  Never changed."""
+    """One line of an incident's timeline.  Never changed; of very many the middle is left out."""
 
     incident = models.ForeignKey(Incident, models.CASCADE, related_name="events")
     at = models.DateTimeField()

@@ -51,9 +51,8 @@ def _form(request: HttpRequest, one: Rule | None) -> HttpResponse:
     dragged = _dragged(request, one)
     if dragged and not form.is_bound:
         form.initial.update(dragged)
-    locked = one is not None and one.managed_by != Rule.ManagedBy.UI
     moved = False
-    if request.method == "POST" and not locked and form.is_valid():
+    if request.method == "POST" and form.is_valid():
         try:
             saved = changes.save_rule(request, one, form.cleaned_data)
         except changes.Moved:
@@ -63,11 +62,11 @@ def _form(request: HttpRequest, one: Rule | None) -> HttpResponse:
         else:
             messages.success(request, f"{saved.name} is saved. It is judged so from now on.")
             return redirect("alerts:rules")
-    may_edit = may_edit_alert_rules(request.user) and not locked
+    may_edit = may_edit_alert_rules(request.user)
     if not may_edit:
         for field in form.fields.values():
             field.disabled = True
-    context: dict[str, Any] = {"form": form, "rule": one, "moved": moved, "locked": locked}
+    context: dict[str, Any] = {"form": form, "rule": one, "moved": moved}
     context["dragged"] = wording.whose(one) if one and dragged and not form.is_bound else ""
     context |= {
         "may_edit": may_edit,
@@ -119,7 +118,7 @@ def would(request: HttpRequest) -> HttpResponse:
 @open_to(may_edit_alert_rules)
 @require_POST
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
-    one = Rule.objects.filter(pk=pk, managed_by=Rule.ManagedBy.UI).first()
+    one = Rule.objects.filter(pk=pk).first()
     if one is not None:
         changes.delete_rule(request, one)
         messages.success(request, f"{one.name} is deleted.")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from dashboard.alerts import marks, message, wording
-from dashboard.alerts.models import Incident
+from dashboard.alerts.models import FIRST_LINES, Incident
 
 
 class Line(NamedTuple):
@@ -22,6 +22,8 @@ def lines(incident: Incident, now: datetime) -> list[Line]:
         Line(event.at, event.kind, event.text, event.by, event.severity)
         for event in incident.events.all()
     ]
+    if incident.left_out:
+        found += _gap(incident)
     own = {(line.at, line.text) for line in found}
     beside = marks.between(incident.opened_at - marks.CAUSE, end)
     found += [
@@ -30,6 +32,13 @@ def lines(incident: Incident, now: datetime) -> list[Line]:
         if (mark.at, mark.text) not in own
     ]
     return sorted(found, key=lambda line: line.at)
+
+
+def _gap(incident: Incident) -> list[Line]:
+    """Where the middle of a long coming and going is missing."""
+    kept = incident.events.filter(by="").order_by("pk").values_list("at", flat=True)
+    text = f"{incident.left_out} lines are left out here: it came and went too often"
+    return [Line(at, "gap", text, "") for at in kept[FIRST_LINES - 1 : FIRST_LINES]]
 
 
 def charts(incident: Incident, now: datetime) -> str:

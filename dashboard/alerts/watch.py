@@ -6,13 +6,13 @@ several evaluators each change is made by one: the others see it in their next r
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, transaction
+from django.db import DatabaseError, close_old_connections, transaction
 
 from dashboard.alerts import incidents, metrics, open_now, rules, wording
 from dashboard.alerts.metrics import Reading
@@ -72,8 +72,7 @@ def judge(frame: Frame) -> None:
     at = datetime.fromtimestamp(frame.at, UTC)
     last = Heartbeat.last()
     gap = last is None or (at - last).total_seconds() > rules.GAP_S
-    chosen = list(Rule.objects.enabled())
-    _judge_all(chosen, {rule.pk: _judged(rule, frame) for rule in chosen}, at, gap=gap)
+    _judge_all(list(Rule.objects.enabled()), lambda rule: _judged(rule, frame), at, gap=gap)
     Heartbeat.beat(at)
     incidents.settle(at, frame)
     open_now.remember(at)
@@ -85,12 +84,13 @@ def judge_heartbeat(at: datetime) -> None:
     age_s = max(0.0, (at - last).total_seconds()) if last else None
     chosen = list(Rule.objects.enabled().filter(metric="heartbeat"))
     reading = Reading("", "", None, rules.Sample(age_s))
-    judged = {rule.pk: [_of(rule, reading, None)] for rule in chosen}
-    _judge_all(chosen, judged, at, gap=False)
+    _judge_all(chosen, lambda rule: [_of(rule, reading, None)], at, gap=False)
     incidents.settle(at, None)
 
 
 def _judged(rule: Rule, frame: Frame) -> list[Judged]:
+    if rule.metric not in metrics.METRICS:
+        raise LookupError(f"There is no metric “{rule.metric}” to judge.")
     if rule.metric == "heartbeat":  # whoever judges is not silent
         return [_of(rule, Reading("", "", None, rules.Sample(0.0)), None)]
     targets = metrics.target_waits(frame)
@@ -112,20 +112,45 @@ def _of(rule: Rule, reading: Reading, target_s: float | None, hidden_by: str = "
 
 
 def _judge_all(
-    chosen: Sequence[Rule], judged: dict[int, list[Judged]], at: datetime, *, gap: bool
+    chosen: Sequence[Rule],
+    judged: Callable[[Rule], list[Judged]],
+    at: datetime,
+    *,
+    gap: bool,
 ) -> None:
-    rows = AlertState.objects.filter(rule__in=judged).select_related("incident")
-    known = {(row.rule_id, row.instance): row for row in rows}
+    rows: dict[int, dict[str, AlertState]] = {rule.pk: {} for rule in chosen}
+    for row in AlertState.objects.filter(rule__in=rows).select_related("incident"):
+        rows[row.rule_id][row.instance] = row
     for rule in chosen:
-        for one in judged[rule.pk]:
-            row = known.pop((rule.pk, one.reading.instance), None)
-            _judge_one(rule, one, row, at, gap=gap)
+        try:
+            _judge_rule(rule, judged(rule), rows[rule.pk], at, gap=gap)
+        except DatabaseError:  # of no rule in particular
+            raise
+        except Exception as error:  # noqa: BLE001 -- a rule that is broken keeps no other from it
+            _mark(rule, str(error) or type(error).__name__)
+        else:
+            _mark(rule, "")
+
+
+def _mark(rule: Rule, error: str) -> None:
+    """Say on its page that a rule cannot be judged, or that it can again.  What it fired stays."""
+    if rule.error == error[:300]:
+        return
+    Rule.objects.filter(pk=rule.pk).update(error=error[:300])
+    if error:
+        logger.error("the alert rule %r cannot be judged: %s", rule.name, error)
+
+
+def _judge_rule(
+    rule: Rule, judged: list[Judged], known: dict[str, AlertState], at: datetime, *, gap: bool
+) -> None:
+    for one in judged:
+        _judge_one(rule, one, known.pop(one.reading.instance, None), at, gap=gap)
     # Instances that are no more, such as a tier that was taken out of the policy: nothing to judge.
-    by_pk = {rule.pk: rule for rule in chosen}
-    for (pk, _), row in known.items():
+    for row in known.values():
         reading = Reading(row.pool, row.tier, row.priority, rules.Sample(None))
-        gone = _of(by_pk[pk], reading, None)
-        _judge_one(by_pk[pk], gone._replace(rule=_lenient(gone.rule)), row, at, gap=gap)
+        gone = _of(rule, reading, None)
+        _judge_one(rule, gone._replace(rule=_lenient(gone.rule)), row, at, gap=gap)
 
 
 def _lenient(rule: rules.Rule) -> rules.Rule:

@@ -103,10 +103,9 @@ def change(rule: Rule, row: AlertState, before: str) -> str:
 
 
 def title(incident: Incident, rows: Sequence[AlertState], rule: Rule) -> str:
-    word = (incident.severity or "warn").upper()
-    if not rows:
-        return f"{word} {incident.rule_name}"
+    """Of what is told, the worst first: a part that is silenced gives it no word."""
     first = rows[0]
+    word = first.severity.upper()
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     pool = f" in {incident.pool}" if incident.pool and first.tier else ""
     comma = "," if first.note else ""

@@ -280,18 +280,18 @@ def test_a_viewer_reads_a_rule_and_changes_nothing(signed_in, rule):
     assert vic.post(f"/alerts/rules/{rule.pk}/", RULE).status_code == 403
 
 
-def test_a_rule_from_a_file_is_changed_there(signed_in, rule):
-    Rule.objects.filter(pk=rule.pk).update(managed_by="file")
+def test_a_broken_rule_says_so_and_is_not_saved_as_another(signed_in, rule):
+    Rule.objects.filter(pk=rule.pk).update(metric="luck", error="There is no metric “luck”.")
     ada = signed_in("ada", "admin")
 
-    ada.post(f"/alerts/rules/{rule.pk}/", RULE)
-
-    assert "Managed by a file" in page(ada.get(f"/alerts/rules/{rule.pk}/"))
-    rule.refresh_from_db()
-    assert rule.name == "Standard waits"
-
-    ada.post(f"/alerts/rules/{rule.pk}/delete/")
-    assert Rule.objects.filter(pk=rule.pk).exists()
+    assert "✖ broken" in page(ada.get("/alerts/rules/"))
+    assert "1 rule broken" in page(ada.get("/alerts/"))
+    html = page(ada.get(f"/alerts/rules/{rule.pk}/"))
+    assert "watches nothing: There is no metric “luck”." in html
+    assert '<option value="luck" selected>luck (gone)</option>' in html
+    answer = ada.post(f"/alerts/rules/{rule.pk}/", RULE | {"metric": "luck"})
+    assert answer.status_code == 422
+    assert "It is not measured any more" in answer.content.decode()
 
 
 def test_the_form_says_how_often_it_would_have_fired(signed_in, no_rules):
