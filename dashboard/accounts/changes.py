@@ -18,9 +18,17 @@ from dashboard.accounts.roles import GUARDED, ROLES
 from dashboard.audit.log import record
 
 
+class Moved(Exception):
+    """Somebody else changed the person's roles since this page was made."""
+
+
 def roles_of(person: User) -> set[str]:
     """Also those that rest until there is a second factor."""
     return set(person.groups.filter(name__in=ROLES).values_list("name", flat=True))
+
+
+def told(roles: Iterable[str]) -> str:
+    return ", ".join(role for role in ROLES if role in set(roles)) or "none"
 
 
 @transaction.atomic
@@ -35,10 +43,23 @@ def invite(request: HttpRequest, name: str, mail: str, roles: Iterable[str]) -> 
 
 @transaction.atomic
 def set_roles(
-    request: HttpRequest, person: User, roles: Iterable[str], *, by: str = "", reason: str = ""
+    request: HttpRequest,
+    person: User,
+    roles: Iterable[str],
+    *,
+    by: str = "",
+    reason: str = "",
+    seen: str = "",
 ) -> bool:
-    """Who loses a role of the first person's two loses the break-glass pages with it."""
+    """Who loses a role of the first person's two loses the break-glass pages with it.
+
+    Raises:
+        Moved: their roles are no longer those that were ``seen`` (as ``told``).
+    """
+    User.objects.select_for_update().get(pk=person.pk)
     before, after = roles_of(person), set(roles)
+    if seen and seen != told(before):
+        raise Moved
     if before == after:
         return False
     person.groups.remove(*Group.objects.filter(name__in=before - after))

@@ -1,6 +1,8 @@
 """The door of a view: it says which question of ``permissions`` decides, and nobody else comes in.
 
-A test walks all addresses and fails on a view that has no decision.
+Behind a question that is ``of_weight`` it also asks whoever proved over 15 minutes ago who they are.
+A test walks all addresses and fails on a view that has no decision, or that changes something of
+weight unasked.
 """
 
 from collections.abc import Callable
@@ -12,9 +14,15 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import resolve_url
 from django.urls import reverse
+from django.views.decorators.http import require_http_methods
 
 from dashboard.accounts.confirming import ask_again
-from dashboard.accounts.permissions import Person, must_add_factor, visible_tenants
+from dashboard.accounts.permissions import (
+    Person,
+    is_of_weight,
+    must_add_factor,
+    visible_tenants,
+)
 from gateway.models import Tenant
 
 Rest = ParamSpec("Rest")
@@ -35,6 +43,7 @@ def open_to(may: Callable[[Person], bool]) -> Callable[[View[Rest]], View[Rest]]
                 return turned_away
             if not may(request.user):
                 raise PermissionDenied
+            _ask_again(request, may, view)
             return view(request, *args, **kwargs)
 
         _decided(asked, may.__name__)
@@ -64,6 +73,7 @@ def open_in_tenant(
                 raise Http404("There is no such tenant.")
             if not may(request.user, tenant):
                 raise PermissionDenied
+            _ask_again(request, may, view)
             return view(request, tenant, *args, **kwargs)
 
         _decided(asked, may.__name__)
@@ -91,15 +101,28 @@ def open_to_self(view: View[Rest]) -> View[Rest]:
     return asked
 
 
-def asks_again(view: View[Rest]) -> View[Rest]:
-    """Inside a door: whoever proved over 15 minutes ago who they are does so again."""
+def open_to_self_lately(view: View[Rest]) -> View[Rest]:
+    """The same for what signs in, a factor: who gave themselves one would be asked for that one."""
 
     @wraps(view)
     def asked(request: HttpRequest, /, *args: Rest.args, **kwargs: Rest.kwargs) -> HttpResponseBase:
         ask_again(request)
         return view(request, *args, **kwargs)
 
-    return asked
+    return open_to_self(asked)
+
+
+def form_page(view: Callable[Rest, HttpResponse]) -> Callable[Rest, HttpResponse]:
+    """A form's page, shown by GET and sent by POST: whoever is asked again is asked before they type."""
+    shown = require_http_methods(["GET", "HEAD", "POST"])(view)
+    shown.__dict__["is_form"] = True
+    return shown
+
+
+def _ask_again(request: HttpRequest, may: Callable[..., bool], view: Callable[..., Any]) -> None:
+    changes = request.method not in ("GET", "HEAD", "OPTIONS") or hasattr(view, "is_form")
+    if changes and is_of_weight(may):
+        ask_again(request)
 
 
 def _decided(view: Callable[..., Any], question: str) -> None:

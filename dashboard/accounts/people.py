@@ -1,6 +1,7 @@
 """People: who they are, what they may, and what becomes of them.  For the security role alone.
 
-Nobody changes what they may themselves: for that there is always another, or ``createadmin``.
+Nobody changes what they may themselves, and a superuser only another one: else whoever resets
+their sign-in could become them.  For the last one there is ``createadmin --reset``.
 """
 
 from collections.abc import Callable
@@ -20,13 +21,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from dashboard.accounts import changes
-from dashboard.accounts.gate import asks_again, open_to
+from dashboard.accounts.gate import form_page, open_to
 from dashboard.accounts.models import Membership
 from dashboard.accounts.people_forms import InviteForm, MemberForm, RolesForm
-from dashboard.accounts.permissions import may_manage_people
+from dashboard.accounts.permissions import may_change_person, may_manage_people
 from dashboard.accounts.roles import GUARDED, ROLES
 from dashboard.tenants import changes as tenant_changes
 from dashboard.tenants.forms import ReasonForm
@@ -89,9 +90,8 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 @open_to(may_manage_people)
-@asks_again
 @never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
+@form_page
 def invite(request: HttpRequest) -> HttpResponse:
     form = InviteForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -116,24 +116,32 @@ def one(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @open_to(may_manage_people)
-@asks_again
 @require_POST
 def roles(request: HttpRequest, name: str) -> HttpResponse:
     person = _other(request, name)
     form = RolesForm(request.POST)
     if not form.is_valid():
         return _form(request, "people/person.html", _context(request, person) | {"form": form})
-    if changes.set_roles(request, person, form.cleaned_data["roles"]):
+    try:
+        changed = changes.set_roles(
+            request, person, form.cleaned_data["roles"], seen=form.cleaned_data["seen"]
+        )
+    except changes.Moved:
+        context = _context(request, person)
+        seen = context["form"].initial["seen"]  # saved again, it counts
+        form.data = {"roles": form.cleaned_data["roles"], "seen": seen}
+        form.add_error("roles", f"Somebody changed them meanwhile: {context['told']} at present.")
+        return render(request, "people/person.html", context | {"form": form}, status=409)
+    if changed:
         messages.success(request, f"{name} has the roles you chose, from now on.")
     return redirect("people:one", name)
 
 
 @open_to(may_manage_people)
-@asks_again
 @require_POST
 def member_add(request: HttpRequest, name: str) -> HttpResponse:
     person = _other(request, name)
-    form = MemberForm(request.POST)
+    form = MemberForm(request.POST, about="person")
     if not form.is_valid():
         context = _context(request, person) | {"member_form": form}
         return _form(request, "people/person.html", context)
@@ -144,7 +152,6 @@ def member_add(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @open_to(may_manage_people)
-@asks_again
 @require_POST
 def member_remove(request: HttpRequest, name: str, slug: str) -> HttpResponse:
     row = Membership.objects.filter(user=_other(request, name), tenant__slug=slug).first()
@@ -155,8 +162,7 @@ def member_remove(request: HttpRequest, name: str, slug: str) -> HttpResponse:
 
 
 @open_to(may_manage_people)
-@asks_again
-@require_http_methods(["GET", "HEAD", "POST"])
+@form_page
 def act(request: HttpRequest, name: str, act: str) -> HttpResponse:
     person, chosen = _other(request, name), ACTS[act]
     form = ReasonForm(request.POST or None)
@@ -169,7 +175,6 @@ def act(request: HttpRequest, name: str, act: str) -> HttpResponse:
 
 
 @open_to(may_manage_people)
-@asks_again
 @never_cache
 @require_POST
 def link(request: HttpRequest, name: str) -> HttpResponse:
@@ -185,12 +190,15 @@ def _shown_once(request: HttpRequest, person: User, link: str) -> HttpResponse:
 
 def _context(request: HttpRequest, person: User) -> dict[str, Any]:
     line = _told(person)
+    told = changes.told(line["roles"])
     return {
         **line,
-        "form": RolesForm(initial={"roles": line["roles"]}),
-        "member_form": MemberForm(),
+        "form": RolesForm(initial={"roles": line["roles"], "seen": told}),
+        "told": told,
+        "member_form": MemberForm(about="person"),
         "sessions": UserSession.objects.filter(user=person).count(),
         "is_self": person.pk == request.user.pk,
+        "may_change": may_change_person(request.user, person),
     }
 
 
@@ -232,9 +240,9 @@ def _person(name: str) -> Any:
 
 
 def _other(request: HttpRequest, name: str) -> Any:
-    """Somebody else: nobody changes what they may themselves."""
+    """Somebody whom this person may change."""
     person = _person(name)
-    if person.pk == request.user.pk:
+    if not may_change_person(request.user, person):
         raise PermissionDenied
     return person
 

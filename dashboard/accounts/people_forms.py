@@ -1,6 +1,6 @@
-"""What the security role may fill in about people.  Each form names its fields: no other is taken."""
+"""What may be filled in about people.  Each form names its fields: no other is taken."""
 
-from typing import Any
+from typing import Any, Literal
 
 from django import forms
 from django.contrib.auth.models import User
@@ -25,9 +25,13 @@ class RolesForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         help_text="admin and security need a second factor.",
     )
+    seen = forms.CharField(required=False, max_length=100, widget=forms.HiddenInput)
 
 
 class MemberForm(forms.Form):
+    """A person's part in a tenant.  The one of the two that a page is about is not asked for."""
+
+    person = forms.CharField(max_length=150, help_text="The name they sign in with.")
     tenant = forms.ModelChoiceField(
         Tenant.objects.order_by("slug"), to_field_name="slug", empty_label="none"
     )
@@ -35,8 +39,19 @@ class MemberForm(forms.Form):
         label="Role in it", choices=Membership.Role.choices, initial=Membership.Role.VIEWER
     )
 
+    def __init__(self, *args: Any, about: Literal["person", "tenant"], **more: Any) -> None:
+        super().__init__(*args, **more)
+        del self.fields[about]
+
+    def clean_person(self) -> User:
+        person = User.objects.filter(username=self.cleaned_data["person"].strip()).first()
+        if person is None:
+            raise forms.ValidationError("Nobody signs in with this name.")
+        return person
+
 
 class InviteForm(RolesForm):
+    seen = None  # type: ignore[assignment] # nobody could have seen their roles before
     name = forms.CharField(
         max_length=150,
         validators=[User.username_validator],

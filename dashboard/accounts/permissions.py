@@ -4,7 +4,8 @@ Roles over the whole installation are groups.  Those in a tenant are ``Membershi
 superuser opens ``/_admin/`` and nothing here: a right that no group shows could not be seen.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
@@ -15,6 +16,7 @@ from dashboard.accounts.roles import ADMIN, GUARDED, ON_CALL, ROLES, SECURITY
 from gateway.models import Tenant
 
 Person = AbstractBaseUser | AnonymousUser
+Question = TypeVar("Question", bound=Callable[..., bool])
 
 TENANT_ADMIN = Membership.Role.ADMIN.value
 TENANT_VIEWER = Membership.Role.VIEWER.value
@@ -62,6 +64,20 @@ def _part(person: Person, tenant: Tenant) -> str:
     return standing(person).tenants.get(tenant.pk, "")
 
 
+def of_weight(question: Question) -> Question:
+    """Every change behind it asks again who it is: it gives rights, or makes or breaks rules.
+
+    What is ordered on call does not: it ends by itself, and at night a minute counts.  Nor does a
+    step back to a version that was in force before.
+    """
+    question.__dict__["of_weight"] = True
+    return question
+
+
+def is_of_weight(question: Callable[..., Any]) -> bool:
+    return "of_weight" in question.__dict__
+
+
 # The line
 
 
@@ -70,6 +86,7 @@ def may_watch(person: Person) -> bool:
     return _has(person, *ROLES)
 
 
+@of_weight
 def may_manage_boards(person: Person) -> bool:
     """Let a screen on a wall show the live state, and take that back."""
     return _has(person, ADMIN)
@@ -98,6 +115,7 @@ def may_see_channels(person: Person) -> bool:
     return _has(person, ON_CALL, ADMIN)
 
 
+@of_weight
 def may_manage_channels(person: Person) -> bool:
     return _has(person, ADMIN)
 
@@ -120,6 +138,7 @@ def may_draft(person: Person) -> bool:
     return _has(person, ON_CALL, ADMIN)
 
 
+@of_weight
 def may_publish(person: Person) -> bool:
     return _has(person, ADMIN)
 
@@ -147,11 +166,13 @@ def may_see_all_tenants(person: Person) -> bool:
     return _has(person, ADMIN, SECURITY)
 
 
+@of_weight
 def may_manage_tenants(person: Person) -> bool:
     """Make, suspend and resume them."""
     return _has(person, ADMIN)
 
 
+@of_weight
 def may_suspend(person: Person, tenant: Tenant) -> bool:
     return may_manage_tenants(person)
 
@@ -160,15 +181,18 @@ def may_see_tenant(person: Person, tenant: Tenant) -> bool:
     return _has(person, ADMIN, SECURITY) or bool(_part(person, tenant))
 
 
+@of_weight
 def may_issue_keys(person: Person, tenant: Tenant) -> bool:
     """Make, rotate, edit, disable and enable them."""
     return _has(person, ADMIN) or _part(person, tenant) == TENANT_ADMIN
 
 
+@of_weight
 def may_revoke(person: Person, tenant: Tenant) -> bool:
     return may_issue_keys(person, tenant) or _has(person, SECURITY)
 
 
+@of_weight
 def may_manage_members(person: Person, tenant: Tenant) -> bool:
     """Say who belongs to a tenant.  Whoever changes the rules cannot change who may."""
     return _has(person, SECURITY) or _part(person, tenant) == TENANT_ADMIN
@@ -177,9 +201,19 @@ def may_manage_members(person: Person, tenant: Tenant) -> bool:
 # People
 
 
+@of_weight
 def may_manage_people(person: Person) -> bool:
     """Invite them, give and take roles, switch them off.  Not the admin, who changes the rules."""
     return _has(person, SECURITY)
+
+
+def may_change_person(person: Person, other: User) -> bool:
+    """Not themselves, and nobody above them: a superuser's new password would make them one."""
+    return (
+        may_manage_people(person)
+        and person.pk != other.pk
+        and (not other.is_superuser or may_break_glass(person))
+    )
 
 
 def may_break_glass(person: Person) -> bool:

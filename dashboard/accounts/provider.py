@@ -43,8 +43,9 @@ def go(request: HttpRequest) -> HttpResponse:
         chosen = get_adapter(request).get_provider(request, ID)
     except SocialApp.DoesNotExist:
         raise Http404("No sign-in of another house is set up.") from None
-    # Somebody who is signed in comes to prove it is them: an old sign-in over there proves nothing.
-    asked = {"prompt": "login"} if request.user.is_authenticated else {}
+    # Somebody who is signed in comes to prove it is them: an open session over there proves nothing.
+    # ``confirming`` believes the ID token's ``auth_time``, which ``max_age`` makes a provider state.
+    asked = {"prompt": "login", "max_age": "0"} if request.user.is_authenticated else {}
     try:
         answer = chosen.redirect(
             request,

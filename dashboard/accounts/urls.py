@@ -13,7 +13,7 @@ from django.urls import include, path
 from django.views.generic import TemplateView
 
 from dashboard.accounts import provider, sessions_page, views, welcome
-from dashboard.accounts.gate import open_to_all, open_to_self
+from dashboard.accounts.gate import open_to_all, open_to_self, open_to_self_lately
 
 own = [
     path("login/", open_to_all(account.login), name="login"),
@@ -42,20 +42,26 @@ urlpatterns = [
     path("login/passkey/", open_to_all(passkeys.login_webauthn), name="mfa_login_webauthn"),
     path("factors/", open_to_self(factors.index), name="mfa_index"),
     path("factors/", open_to_self(factors.index), name="mfa_list_webauthn"),
-    path("factors/app/", open_to_self(totp.activate_totp), name="mfa_activate_totp"),
-    path("factors/app/remove/", open_to_self(totp.deactivate_totp), name="mfa_deactivate_totp"),
-    path("factors/passkeys/new/", open_to_self(passkeys.add_webauthn), name="mfa_add_webauthn"),
+    path("factors/app/", open_to_self_lately(totp.activate_totp), name="mfa_activate_totp"),
+    path(
+        "factors/app/remove/", open_to_self_lately(totp.deactivate_totp), name="mfa_deactivate_totp"
+    ),
+    path(
+        "factors/passkeys/new/", open_to_self_lately(passkeys.add_webauthn), name="mfa_add_webauthn"
+    ),
     path(
         "factors/passkeys/<int:pk>/remove/",
-        open_to_self(passkeys.remove_webauthn),
+        open_to_self_lately(passkeys.remove_webauthn),
         name="mfa_remove_webauthn",
     ),
     path(
-        "factors/codes/", open_to_self(recovery.view_recovery_codes), name="mfa_view_recovery_codes"
+        "factors/codes/",
+        open_to_self_lately(recovery.view_recovery_codes),
+        name="mfa_view_recovery_codes",
     ),
     path(
         "factors/codes/new/",
-        open_to_self(recovery.generate_recovery_codes),
+        open_to_self_lately(recovery.generate_recovery_codes),
         name="mfa_generate_recovery_codes",
     ),
     path(

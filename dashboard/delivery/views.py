@@ -10,16 +10,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from dashboard.accounts import permissions as may
-from dashboard.accounts.gate import open_to
+from dashboard.accounts.gate import form_page, open_to
 from dashboard.delivery import changes
 from dashboard.delivery.forms import ChannelForm, LogForm
 from dashboard.delivery.models import TRIES, Channel, Delivery
 from dashboard.delivery.watch import health
 
-FORM = ["GET", "HEAD", "POST"]
 PER_PAGE = 50
 TAKEN = "There is a channel of this name."
 
@@ -38,7 +37,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @open_to(may.may_manage_channels)
 @never_cache
-@require_http_methods(FORM)
+@form_page
 def new(request: HttpRequest) -> HttpResponse:
     form = ChannelForm(request.POST or None)
     if request.method == "POST" and form.is_valid() and form.target is not None:
@@ -60,7 +59,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @open_to(may.may_manage_channels)
 @never_cache
-@require_http_methods(FORM)
+@form_page
 def edit(request: HttpRequest, pk: int) -> HttpResponse:
     channel = get_object_or_404(Channel, pk=pk)
     form = ChannelForm(request.POST or None, channel=channel)
@@ -105,7 +104,7 @@ def switch(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @open_to(may.may_manage_channels)
-@require_http_methods(FORM)
+@form_page
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     channel = get_object_or_404(Channel, pk=pk)
     if request.method == "POST":

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpRequest
 
+from dashboard.accounts.permissions import may_publish
 from dashboard.alerts.models import AlertState
 from dashboard.audit.log import record
 from dashboard.delivery import Message, post
@@ -128,8 +129,14 @@ def look(now: datetime, waiting: Sequence[GroupView]) -> None:
         return
     quiet_s = (now - row.started_at).total_seconds()
     tried = sum(pair.canary.n for pair in pairs if not pair.tier) >= TRIED
-    if row.promotes_after_s is not None and quiet_s >= row.promotes_after_s and tried:
-        promote(row, f"quiet for {row.promotes_after_s // 60} minutes", "canary")
+    due = row.promotes_after_s is not None and quiet_s >= row.promotes_after_s and tried
+    if due and _author_may_publish(row):  # else somebody who may decides
+        promote(row, f"quiet for {quiet_s // 60:.0f} minutes", "canary")
+
+
+def _author_may_publish(row: Rollout) -> bool:
+    version = PolicyVersion.objects.select_related("author").get(number=row.version)
+    return version.author is not None and may_publish(version.author)
 
 
 def _alarm(row: Rollout, pairs: Sequence[Pair]) -> str:

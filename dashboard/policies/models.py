@@ -134,6 +134,7 @@ class Scheduled(models.Model):
         WAITING = "waiting"
         PUBLISHED = "published"
         MOVED = "moved"  # another version was there first, so nothing was published
+        REFUSED = "refused"  # its author may not publish any more
         CANCELLED = "cancelled"
 
     person = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="scheduled")

@@ -1,4 +1,7 @@
-"""Publishing at a moment: put down with its zone, done by the ticker, called off until then."""
+"""Publishing at a moment: put down with its zone, done by the ticker, called off until then.
+
+Who put it down must be one who may publish when it comes to it.
+"""
 
 from datetime import datetime, timedelta
 
@@ -7,6 +10,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from dashboard.accounts.permissions import may_publish
 from dashboard.audit.log import record
 from dashboard.delivery import Message, post
 from dashboard.delivery.models import Channel
@@ -67,26 +71,41 @@ def publish_due(now: datetime) -> None:
 @transaction.atomic
 def _publish(row: Scheduled, now: datetime) -> None:
     author: User = row.person
+    if not may_publish(author):
+        why = f"{author} may not publish any more."
+        _not_published(row, now, Scheduled.State.REFUSED, why)
+        return
     try:
         before = publish.hold_to_edit(row.base)
     except publish.BaseMoved as moved:
-        if _ended(row, Scheduled.State.MOVED, now, moved.newest):
-            publish.give_back(author, row.document, row.base)
-            told = {"base": row.base, "newest": moved.newest}
-            record("schedule", "policy.not_published", _name(row), after=told, reason=str(moved))
-            title = f"A scheduled policy was not published: {moved}"
-            lines = (
-                f"{author}'s draft on v{row.base}: {row.message}",
-                "Its edits are a draft again.",
-            )
-            message = Message("firing", "warn", title, lines, at=now)
-            post(message, Channel.objects.enabled(), f"schedule-{row.pk}")
+        _not_published(row, now, Scheduled.State.MOVED, str(moved), moved.newest)
         return
     if not _ended(row, Scheduled.State.PUBLISHED, now, row.base + 1):
         return
     version = PolicyVersion.objects.publish(load(row.document), row.message, author)
     publish.recorded("policy.published", version, before, row.message, author, None)
     managed.published_in_browser()
+
+
+def _not_published(
+    row: Scheduled,
+    now: datetime,
+    state: Scheduled.State,
+    why: str,
+    newest: int | None = None,
+) -> None:
+    if not _ended(row, state, now, newest):
+        return
+    publish.give_back(row.person, row.document, row.base)
+    told = {"base": row.base} | ({} if newest is None else {"newest": newest})
+    record("schedule", "policy.not_published", _name(row), after=told, reason=why)
+    lines = (
+        f"{row.person}'s draft on v{row.base}: {row.message}",
+        "Its edits are a draft again.",
+    )
+    title = f"A scheduled policy was not published: {why}"
+    message = Message("firing", "warn", title, lines, at=now)
+    post(message, Channel.objects.enabled(), f"schedule-{row.pk}")
 
 
 def _ended(
@@ -102,8 +121,9 @@ def waiting() -> QuerySet[Scheduled]:
 
 
 def not_published(person: User, now: datetime) -> QuerySet[Scheduled]:
-    """What this person has to hear of: their schedules that met a newer version."""
-    moved = Scheduled.objects.filter(person=person, state=Scheduled.State.MOVED)
+    """What this person has to hear of: their schedules of which nothing came."""
+    states = (Scheduled.State.MOVED, Scheduled.State.REFUSED)
+    moved = Scheduled.objects.filter(person=person, state__in=states)
     return moved.filter(ended_at__gte=now - TOLD_FOR).order_by("-ended_at")
 
 

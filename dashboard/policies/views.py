@@ -5,9 +5,9 @@ from contextlib import suppress
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
-from dashboard.accounts.gate import asks_again, open_to
+from dashboard.accounts.gate import form_page, open_to
 from dashboard.accounts.permissions import (
     may_draft,
     may_publish,
@@ -134,8 +134,7 @@ def back(request: HttpRequest, number: int) -> HttpResponse:
 
 
 @open_to(may_publish)
-@asks_again
-@require_http_methods(["GET", "HEAD", "POST"])
+@form_page
 def take_over(request: HttpRequest) -> HttpResponse:
     """From a file to people: said out loud, for the file must say so too before it applies again."""
     form = TakeOverForm(request.POST or None)

@@ -6,10 +6,8 @@ from ipaddress import ip_network
 from typing import Any
 
 from django import forms
-from django.contrib.auth.models import User
 from msgspec.structs import replace
 
-from dashboard.accounts.models import Membership
 from gateway.core.policy import KeyRules, Policy
 from gateway.core.wire import ENDPOINTS
 from gateway.models import APIKey, Tenant
@@ -248,17 +246,6 @@ class RotateForm(forms.Form):
         if name in self._taken:
             raise forms.ValidationError("A key in use has this name.")
         return name
-
-
-class MemberForm(forms.Form):
-    person = forms.CharField(max_length=150, help_text="The name they sign in with.")
-    role = forms.ChoiceField(choices=Membership.Role.choices, initial=Membership.Role.VIEWER)
-
-    def clean_person(self) -> User:
-        person = User.objects.filter(username=self.cleaned_data["person"].strip()).first()
-        if person is None:
-            raise forms.ValidationError("Nobody signs in with this name.")
-        return person
 
 
 def _bounded(values: list[str], what: str) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_safe
 
 from dashboard.accounts import permissions as may
-from dashboard.accounts.gate import asks_again, open_in_tenant
+from dashboard.accounts.gate import form_page, open_in_tenant
 from dashboard.tenants import changes
 from dashboard.tenants.changes import Status
 from dashboard.tenants.forms import EditKeyForm, NewKeyForm, ReasonForm, RotateForm
@@ -22,15 +22,13 @@ from dashboard.tenants.views import DAY, policy_in_force, show_form
 from gateway.core.policy import KeyRules
 from gateway.models import AlreadyRotated, APIKey, KeyNetwork, Tenant, UsageRecord
 
-FORM = ["GET", "HEAD", "POST"]
 TAKEN = "Another key of that name came into use meanwhile."
 ACTIONS: dict[str, Status] = {"disable": "disabled", "enable": "active", "revoke": "revoked"}
 
 
 @open_in_tenant(may.may_issue_keys)
-@asks_again
 @never_cache
-@require_http_methods(FORM)
+@form_page
 def new(request: HttpRequest, tenant: Tenant) -> HttpResponse:
     form = NewKeyForm(
         request.POST or None,
@@ -57,8 +55,7 @@ def new(request: HttpRequest, tenant: Tenant) -> HttpResponse:
 
 
 @open_in_tenant(may.may_issue_keys)
-@asks_again
-@require_http_methods(FORM)
+@form_page
 def edit(request: HttpRequest, tenant: Tenant, id8: str) -> HttpResponse:
     key = _own_key(request, tenant, id8)
     if key.status == APIKey.Status.REVOKED:
@@ -77,9 +74,8 @@ def edit(request: HttpRequest, tenant: Tenant, id8: str) -> HttpResponse:
 
 
 @open_in_tenant(may.may_issue_keys)
-@asks_again
 @never_cache
-@require_http_methods(FORM)
+@form_page
 def rotate(request: HttpRequest, tenant: Tenant, id8: str) -> HttpResponse:
     key = _own_key(request, tenant, id8)
     if key.rotated_at or key.status != APIKey.Status.ACTIVE:
@@ -106,7 +102,7 @@ def rotate(request: HttpRequest, tenant: Tenant, id8: str) -> HttpResponse:
 
 
 @open_in_tenant(may.may_revoke)
-@require_http_methods(FORM)
+@form_page
 def change(request: HttpRequest, tenant: Tenant, id8: str, action: str) -> HttpResponse:
     """Disable, enable, revoke.  Who may only revoke finds no page for the other two."""
     status = ACTIONS[action]

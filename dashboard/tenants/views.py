@@ -10,14 +10,15 @@ from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from dashboard.accounts import permissions as may
-from dashboard.accounts.gate import asks_again, open_in_tenant, open_to
+from dashboard.accounts.gate import form_page, open_in_tenant, open_to
 from dashboard.accounts.models import Membership
+from dashboard.accounts.people_forms import MemberForm
 from dashboard.policies import managed
 from dashboard.tenants import changes
-from dashboard.tenants.forms import MemberForm, ReasonForm, TenantForm
+from dashboard.tenants.forms import ReasonForm, TenantForm
 from dashboard.tenants.states import KeyState, may_end_now, state_of
 from gateway.core.policy import KeyRules, Policy, TenantRules, Tier, default_policy
 from gateway.models import APIKey, GatewayState, PolicyVersion, Revision, Tenant, UsageRecord
@@ -62,7 +63,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 @open_to(may.may_manage_tenants)
-@require_http_methods(["GET", "HEAD", "POST"])
+@form_page
 def new(request: HttpRequest) -> HttpResponse:
     form = TenantForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -97,7 +98,7 @@ def tenant_context(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
         "default_tier": _default_tier(policy, tenant),
         "requests_in_a_day": sum(used.values()),
         "members": tenant.memberships.select_related("user"),
-        "member_form": MemberForm() if may_manage_members else None,
+        "member_form": MemberForm(about="tenant") if may_manage_members else None,
         "may_manage": may.may_manage_tenants(person),
         "may_manage_members": may_manage_members,
         "may_issue": may.may_issue_keys(person, tenant),
@@ -122,8 +123,7 @@ def _in_force(revision: int) -> dict[str, Any]:
 
 
 @open_in_tenant(may.may_suspend)
-@asks_again
-@require_http_methods(["GET", "HEAD", "POST"])
+@form_page
 def suspend(request: HttpRequest, tenant: Tenant) -> HttpResponse:
     form = ReasonForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -146,10 +146,9 @@ def resume(request: HttpRequest, tenant: Tenant) -> HttpResponse:
 
 
 @open_in_tenant(may.may_manage_members)
-@asks_again
 @require_POST
 def add_member(request: HttpRequest, tenant: Tenant) -> HttpResponse:
-    form = MemberForm(request.POST)
+    form = MemberForm(request.POST, about="tenant")
     if form.is_valid() and form.cleaned_data["person"] == request.user:
         form.add_error("person", "That is you: somebody else gives you a role.")
     if form.is_valid():
@@ -163,7 +162,6 @@ def add_member(request: HttpRequest, tenant: Tenant) -> HttpResponse:
 
 
 @open_in_tenant(may.may_manage_members)
-@asks_again
 @require_POST
 def remove_member(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponse:
     row = Membership.objects.filter(tenant=tenant, user__username=name.replace("\0", "")).first()

@@ -18,6 +18,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
+from dashboard.accounts.confirming import CONFIRMED
 from dashboard.alerts.models import Incident, Rule, Silence
 from dashboard.delivery.models import Channel, Delivery
 from dashboard.live.boards import COOKIE
@@ -287,6 +288,42 @@ POSTED = {
     "tenant:member-remove",
     *API_POSTED,
 }
+# Whatever else takes a POST asks again who it is, 15 minutes after somebody last proved it.
+NOT_ASKED_AGAIN = {
+    "orders on call end by themselves, and at night a minute counts": {
+        *(name for name in OPEN_TO if name.startswith("live:act")),
+        "live:end",
+        "live:extend",
+        "live:undo",
+        "alerts:line",
+        "alerts:ack",
+        "alerts:unack",
+        "alerts:ack-link",
+        "alerts:notes",
+        "alerts:note-delete",
+        "alerts:rule",
+        "alerts:rule-new",
+        "alerts:rule-delete",
+        "alerts:silence-new",
+        "alerts:silence-end",
+    },
+    "a draft decides nothing": {
+        "policies:sheet",
+        "policies:tenant",
+        "policies:review",  # asks where it publishes: policies/test_review_page.py
+        "policies:merge",
+        "policies:discard",
+        "policies:preview",
+        "policies:preview-stop",
+    },
+    "a step back leads to what was in force before": {"policies:back", "policies:take-back"},
+    "it is how one proves it, or takes the old password, or only ends what is one's own": {
+        *(name for name in OPEN_TO if name.startswith(("account", "openid_", "social"))),
+        "mfa_authenticate",
+        "mfa_login_webauthn",
+    },
+    "a key or a link is the proof": {"revoke", "live:board-open", *API},
+}
 OUTSIDE = ("admin",)  # Django's own: superusers only
 
 
@@ -429,6 +466,37 @@ def test_an_address_opens_for_its_roles_and_for_nobody_else(case, clients, acme)
         assert answer.status_code < 500
 
     assert came_in == OPEN_TO[case]
+
+
+def test_whatever_gives_rights_or_makes_rules_asks_again(acme, clients, settings):
+    settings.LANEWAY_REQUIRE_MFA = False  # so that a password is what there is to ask for
+    unasked = set().union(*NOT_ASKED_AGAIN.values())
+    assert not {name.split(" ")[0] for name in unasked} - KNOWN.keys()
+    key, _ = APIKey.objects.issue(acme, "prod")
+    ada = person("ada", "admin", "security", "on-call", password="correct horse battery")
+    browser = Client()
+
+    asked: dict[str, set[str]] = {"get": set(), "post": set()}
+    changing = set()
+    for case in sorted(OPEN_TO.keys() - API):
+        name = case.split(" ")[0]
+        given = {"slug": "acme", "id8": key.id8, **ARGUMENTS.get(case, {})}
+        path = reverse(name, kwargs={part: given[part] for part in KNOWN[name].parts})
+        for method in ("get", "post"):
+            if "_auth_user_id" not in browser.session:
+                browser.force_login(ada)
+            session = browser.session
+            session[CONFIRMED] = 0
+            session.save()
+            answer = getattr(browser, method)(path + QUERIES.get(name, ""))
+            if answer.headers.get("Location", "").startswith("/accounts/again/"):
+                asked[method].add(case)
+            if method == "post" and answer.status_code != 405:
+                changing.add(case)
+
+    assert changing - asked["post"] == unasked & changing
+    assert not asked["post"] & unasked
+    assert not asked["get"] & POSTED
 
 
 def said(answer: HttpResponse) -> str:

@@ -22,7 +22,11 @@ CLIENT, SECRET = "laneway", "a secret between the two"
 
 
 class FakeOidc:
-    """``claims`` is whom it signs in next; ``userinfo`` what it says there beside them."""
+    """``claims`` is whom it signs in next; ``userinfo`` what it says there beside them.
+
+    ``signed_in_at`` is when its own session began, None before the first.  ``asks`` whether it asks
+    for the password again when told to, ``tells_when`` whether its token says when it did.
+    """
 
     def __init__(self) -> None:
         self.claims: dict[str, Any] = {"sub": "7"}
@@ -31,6 +35,8 @@ class FakeOidc:
         self.issuer = ""
         self.asked: list[dict[str, str]] = []
         self.out_of_order = False
+        self.signed_in_at: float | None = None
+        self.asks = self.tells_when = True
         self._codes: dict[str, dict[str, str]] = {}
 
     @property
@@ -47,6 +53,9 @@ class FakeOidc:
         self.asked.append(asked)
         assert (asked["client_id"], asked["response_type"]) == (CLIENT, "code")
         assert asked["code_challenge_method"] == "S256"
+        again = self.asks and (asked.get("prompt") == "login" or asked.get("max_age") == "0")
+        if self.signed_in_at is None or again:
+            self.signed_in_at = time.time()
         code = secrets.token_urlsafe()
         self._codes[code] = asked
         return f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
@@ -65,6 +74,8 @@ class FakeOidc:
             return None
         now = int(time.time())
         claims = {"iss": self.issuer, "aud": self.audience, "iat": now, "exp": now + 60}
+        if self.tells_when and self.signed_in_at is not None:
+            claims["auth_time"] = int(self.signed_in_at)
         return {
             "access_token": "opens the userinfo",
             "token_type": "Bearer",

@@ -184,15 +184,57 @@ def test_an_admin_changes_the_rules_and_nobody_s_roles(client, otto):
     assert roles_of("otto") == {"on-call"}
 
 
-def test_whoever_loses_one_of_the_first_two_roles_loses_the_break_glass_pages(sue):
-    root = person("root", "admin", "security")
+def superuser(name: str) -> User:
+    root = person(name, "admin", "security", password=PASSWORD)
     root.is_staff = root.is_superuser = True
     root.save()
+    return root
+
+
+def test_whoever_loses_one_of_the_first_two_roles_loses_the_break_glass_pages(client, settings):
+    settings.LANEWAY_REQUIRE_MFA = False
+    root, sue = superuser("root"), client
+    client.force_login(superuser("another root"))
 
     sue.post("/people/of/root/roles/", {"roles": ["admin"]})
 
     root.refresh_from_db()
     assert (root.is_staff, root.is_superuser) == (False, False)
+
+
+@pytest.mark.parametrize("path", ["roles/", "link/", "off/", "reset/", "end/", "tenants/"])
+def test_nobody_changes_whoever_stands_above_them(sue, path, acme):
+    root = with_app(superuser("root"))
+    said = {"roles": ["viewer"], "reason": "lost phone", "tenant": "acme", "role": "tenant-admin"}
+
+    answer = sue.post(f"/people/of/root/{path}", said)
+
+    root.refresh_from_db()
+    assert answer.status_code == 403
+    assert (root.is_active, root.is_superuser, root.check_password(PASSWORD)) == (True, True, True)
+    assert Authenticator.objects.filter(user=root).exists()
+    assert acts() == []
+    page = sue.get("/people/of/root/").content.decode()
+    assert "createadmin root --reset" in page
+    assert f"of/root/{path}" not in page
+
+
+def test_two_who_change_somebody_s_roles_lose_nothing(sue, otto):
+    def seen(page) -> str:
+        return re.search(r'name="seen" value="([^"]+)"', page.content.decode())[1]
+
+    mine = {"roles": ["viewer"], "seen": seen(sue.get("/people/of/otto/"))}
+    otto.groups.add(Group.objects.get_or_create(name="admin")[0])  # by another, meanwhile
+
+    late = sue.post("/people/of/otto/roles/", mine)
+
+    assert late.status_code == 409
+    assert "on-call, admin at present" in late.content.decode()
+    assert roles_of("otto") >= {"on-call"}
+    assert acts() == []
+
+    sue.post("/people/of/otto/roles/", mine | {"seen": seen(late)})
+    assert roles_of("otto") == {"viewer"}
 
 
 def test_switched_off_means_out_at_once_and_back_with_everything(sue, otto):

@@ -1,6 +1,7 @@
 """The company's own sign-in: who comes in by it and as what, against a provider on real sockets."""
 
 import re
+import time
 from html import unescape
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from django.core.cache import cache
 from django.test import Client
 
 from dashboard.accounts import provider
-from dashboard.accounts.confirming import CONFIRMED, LATELY_S
+from dashboard.accounts.confirming import CONFIRMED, proved_at
 from dashboard.accounts.permissions import standing
 from dashboard.audit.models import AuditEvent
 from tests.support.fake_oidc import CLIENT, SECRET, running
@@ -196,21 +197,67 @@ def test_nobody_is_bound_to_the_account_of_another_by_a_forged_process(client, o
     assert not SocialAccount.objects.filter(user=ada).exists()
 
 
+NEW_KEY = "/tenant/acme/keys/new/"
+
+
+def an_hour_later(client: Client) -> None:
+    session = client.session
+    session[CONFIRMED] -= 3600
+    session.save()
+
+
 def test_being_asked_again_leads_there_again_and_asks_there_too(client, oidc, acme):
     come_by(client)
-    session = client.session
-    session[CONFIRMED] -= LATELY_S
-    session.save()
-    asked = client.get("/tenant/acme/keys/new/")
+    assert client.get(NEW_KEY).status_code == 200
+    oidc.signed_in_at -= 3600
+    an_hour_later(client)
+    asked = client.get(NEW_KEY)
     assert asked.status_code == 403
     assert b"Continue with sso.example.org" in asked.content
 
-    answer = come_by(client, next="/tenant/acme/keys/new/")
+    answer = come_by(client, next=NEW_KEY)
 
-    assert answer["Location"] == "/tenant/acme/keys/new/"
-    assert "prompt" not in oidc.asked[0]
-    assert oidc.asked[1]["prompt"] == "login"
-    assert client.get("/tenant/acme/keys/new/").status_code == 200
+    assert answer["Location"] == NEW_KEY
+    assert not {"prompt", "max_age"} & oidc.asked[0].keys()
+    assert (oidc.asked[1]["prompt"], oidc.asked[1]["max_age"]) == ("login", "0")
+    assert client.get(NEW_KEY).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "provider_that", [{"asks": False}, {"tells_when": False}], ids=["asks nobody", "says nothing"]
+)
+def test_a_provider_that_asks_nobody_again_proves_nothing(client, oidc, acme, provider_that):
+    come_by(client)
+    oidc.signed_in_at -= 3600
+    an_hour_later(client)
+    for name, value in provider_that.items():
+        setattr(oidc, name, value)
+
+    come_by(client, next=NEW_KEY)
+
+    asked = client.get(NEW_KEY)
+    assert asked.status_code == 403
+    assert b"auth_time" in asked.content
+
+
+def test_an_open_session_over_there_signs_in_and_proves_nothing(client, oidc, acme):
+    come_by(Client())
+    oidc.signed_in_at -= 3600
+
+    come_by(client)  # whoever finds the screen signs out and in again without a word
+
+    assert client.get("/live/").status_code == 200
+    assert client.get(NEW_KEY).status_code == 403
+    assert client.get("/accounts/factors/passkeys/new/").status_code == 403
+
+
+@pytest.mark.parametrize("claim", ["now", None, [], -1, 0, float("nan")])
+def test_a_moment_that_is_none_proves_nothing(claim):
+    assert not proved_at({"id_token": {"auth_time": claim}}) > 0
+
+
+def test_a_clock_ahead_of_ours_gives_no_longer_a_time():
+    assert proved_at({"id_token": {"auth_time": time.time() + 9999}}) <= time.time()
 
 
 def test_without_a_provider_there_is_no_button_and_no_page(client, db):

@@ -169,6 +169,17 @@ def test_half_an_hour_of_quiet_promotes_it_where_that_was_ticked(edited, tenants
     assert AuditEvent.objects.get(verb="policy.promoted").actor == "canary"
 
 
+def test_whoever_may_not_publish_any_more_promotes_nothing_by_a_timer(edited, tenants, ada):
+    put(edited, promotes="on")
+    row = Rollout.objects.running()
+    busy(row, tenants, canary_does={"ago": timedelta(minutes=-30)})
+    ada.groups.clear()
+
+    canary.look(row.started_at + timedelta(minutes=31), ())
+
+    assert Rollout.objects.running() == row  # as it was: somebody who may decides
+
+
 def test_taken_back_by_hand_it_is_over_for_everybody(running, client, otto):
     client.force_login(otto)
 

@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.utils import timezone
 from msgspec.structs import replace
 
 from dashboard.audit.models import AuditEvent
+from dashboard.delivery.models import Channel, Delivery
 from dashboard.policies import timed
 from dashboard.policies.forms import moment
 from dashboard.policies.models import Draft, Scheduled
@@ -65,6 +66,26 @@ def test_where_the_base_moved_nothing_is_published_and_the_author_is_told(schedu
     assert as_ada.get("/policy/draft/review/").status_code == 409
 
 
+@pytest.mark.parametrize("lost", ["role", "account"])
+def test_whoever_may_not_publish_any_more_publishes_nothing_by_a_timer(
+    scheduled, as_ada, ada, lost
+):
+    if lost == "role":
+        ada.groups.clear()
+    else:
+        User.objects.filter(pk=ada.pk).update(is_active=False)
+    channel = Channel.objects.create(name="oncall", kind="slack", where="Slack")
+
+    for _ in range(2):
+        timed.publish_due(scheduled.at)
+
+    assert PolicyVersion.objects.count() == 1
+    event = AuditEvent.objects.get(verb="policy.not_published")
+    assert (event.actor, event.reason) == ("schedule", "ada may not publish any more.")
+    assert Draft.objects.filter(person=ada).exists()
+    assert Delivery.objects.get(channel=channel).message["title"].endswith(event.reason)
+
+
 def test_it_is_called_off_once_and_gives_the_draft_back(scheduled, as_ada, ada):
     for _ in range(2):
         as_ada.post(f"/policy/scheduled/{scheduled.pk}/cancel/")
@@ -119,8 +140,10 @@ def test_a_moment_is_read_in_its_zone():
 
 @pytest.mark.django_db(transaction=True)
 async def test_the_gateway_s_ticker_does_it(db):
+    ada = await User.objects.acreate_user("ada")
+    await ada.groups.aadd((await Group.objects.aget_or_create(name="admin"))[0])
     await Scheduled.objects.acreate(
-        person=await User.objects.acreate(username="ada"),
+        person=ada,
         document=document(),
         base=1,
         message="night",
