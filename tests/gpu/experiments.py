@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from figures import FIRST, OK, QUEUE_WAIT_MS, SENT, at, quantile
+from figures import FIRST, OK, QUEUE_WAIT_MS, SENT, quantile
 from load import Job, Load, Shape, backlog, poisson
-from rig import Rig, between
+from rig import Rig
 
 CHAT, SHORT, LONG = Shape(500, 200), Shape(200, 20), Shape(4000, 400)
 URGENT = Shape(300, 60)
@@ -206,28 +206,25 @@ async def mixed(rig: Rig, repeat: int, scale: float) -> None:
     """Low work that changes its shape, always a little more than fits, and urgent beside it."""
     phase_s = max(5.0, 25 * scale)
     phases = [("chat", CHAT), ("long", LONG), ("short", SHORT), ("chat", CHAT)]
-    for arrangement in ("priority", "laneway"):
-        await rig.prepare(arrangement, "cold")
+    seconds = phase_s * len(phases)
+    turns = [("priority", "direct"), ("laneway", "cold")]
+    for arrangement, state in turns if repeat % 2 == 0 else turns[::-1]:
+        await rig.prepare(arrangement, state)
         jobs = list(changing(rig, phases, phase_s, repeat))
         load = rig.load(arrangement)
-        seconds = phase_s * len(phases)
         await load.run(jobs, at_most_s=seconds)
-        file = rig.out / "watch.jsonl"
-        watched = between(file, load.started, load.started + seconds, load.started)
-        figures = {
-            f"{name}_done": (at(watched, name, seconds - 0.5) or 0) - (at(watched, name, 0.5) or 0)
-            for name in ("generation_tokens", "prompt_tokens", "finished")
-        }
-        waits = [
+        kinds = [record.job.kind for record in load.records]
+        firsts = [
             record.first - record.job.at_s
             for record in load.records
             if record.job.kind == "urgent" and record.first is not None
         ]
-        asked = sum(record.job.kind == "urgent" for record in load.records)
+        figures: dict[str, Any] = {
+            "urgent_asked": kinds.count("urgent"), "urgent_first_tokens": len(firsts),
+            "phase_s": phase_s,
+        }  # fmt: skip
         for share, name in ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"), (1, "most")):
-            figures[f"urgent_ttft_{name}"] = quantile(waits, share) or 0.0
-        figures |= {"urgent_asked": asked, "urgent_n": len(waits), "phase_s": phase_s}
-        state = "cold" if arrangement == "laneway" else "direct"
+            figures[f"urgent_ttft_{name}"] = quantile(firsts, share) or 0.0
         rig.keep(about("mixed", arrangement, repeat, state), load, figures=figures)
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     rig = Rig(given.out, url, pid, laneway, given.label)
     begun = time.perf_counter()
     try:
-        note(given.out, url)
+        note(given.out, url, given.label)
         rig.cold()
         for repeat in range(given.first_repeat, given.first_repeat + given.repeats):
             for name in given.experiments:
@@ -93,7 +93,7 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def note(out: Path, url: str) -> None:
+def note(out: Path, url: str, label: str) -> None:
     """Machine, versions, command and date."""
     known: dict[str, Any] = {
         "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -101,6 +101,7 @@ def note(out: Path, url: str) -> None:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "laneway": commit(),
+        "gateway": label,
         "versions": {},
     }
     for package in ("vllm", "torch", "transformers", "uvicorn", "uvloop", "httptools", "django"):

@@ -17,6 +17,7 @@ from dashboard.asgi import application as laneway
 from gateway.asgi import plane
 
 EVERY_S = 0.25
+LOOK_S = 0.01  # at the loop: the longest delay since the last row is written down
 PATCH = settings.LANEWAY_HOME / "patch.py"
 if PATCH.exists():
     runpy.run_path(str(PATCH))
@@ -31,16 +32,18 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 async def trace() -> None:
     loop = asyncio.get_running_loop()
-    due = loop.time()
+    due, late_s, next_row = loop.time(), 0.0, 0.0
     with (settings.LANEWAY_HOME / "trace.jsonl").open("a", buffering=1) as file:
         while True:
-            late_s = loop.time() - due
-            if plane.running:
+            now = loop.time()
+            late_s = max(late_s, now - due)
+            if plane.running and now >= next_row:
                 for row in rows():
                     line = {"t": round(time.perf_counter(), 4), "late_ms": round(late_s * 1000, 1)}
                     file.write(json.dumps(line | row, separators=(",", ":")) + "\n")
-            due = max(due + EVERY_S, loop.time())
-            await asyncio.sleep(due - loop.time())
+                late_s, next_row = 0.0, now + EVERY_S
+            due = now + LOOK_S
+            await asyncio.sleep(LOOK_S)
 
 
 def rows() -> list[dict[str, Any]]:
