@@ -189,7 +189,7 @@ def view(journey: Journey, *, over: bool = False) -> RequestView:
         effective_priority=dispatch.priority if dispatch else priority,
         queue_wait_ms=round(journey.queue_wait_s * 1000),
         reason=", ".join(journey.reason()),
-        policy_version=caller.policy_version,
+        policy_version=journey.policy_version,
         created=int(time.time() - journey.e2e_s),
     )
     if over or dispatch is not None or journey.pool is None:

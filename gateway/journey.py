@@ -50,6 +50,7 @@ class Journey:
         "task",
         "usage",
         "verdict",
+        "wanted",
     )
 
     def __init__(self, request: Request, reply: Reply) -> None:
@@ -66,6 +67,7 @@ class Journey:
         self.caller: Caller | None = None
         self.call: wire.Call | None = None
         self.pool: Pool | None = None
+        self.wanted: Placement | None = None  # by its own words, before any quota
         self.placement: Placement | None = None
         self.charged: Charged | None = None
         self.dispatch: Dispatch | None = None
@@ -117,6 +119,13 @@ class Journey:
             self.task.uncancel()
         return self.verdict
 
+    @property
+    def policy_version(self) -> int:
+        """Of the policy that decided: that ordered its dispatch, or until then placed it."""
+        if self.dispatch is not None:
+            return self.dispatch.version
+        return self.caller.policy_version if self.caller is not None else 0
+
     # What it cost and how long it took
 
     def tokens(self) -> wire.Usage:
@@ -158,7 +167,7 @@ class Journey:
         if self.family == "anthropic":
             told["request-id"] = self.shown_id
         if self.caller is not None:
-            told["x-laneway-policy-version"] = str(self.caller.policy_version)
+            told["x-laneway-policy-version"] = str(self.policy_version)
             told |= self.caller.notices
         if self.placement is not None:
             dispatch = self.dispatch

@@ -162,7 +162,7 @@ class Proxy:
         call, caller = journey.call, journey.caller
         assert call is not None
         assert caller is not None
-        wanted = journey.placement = resolve(
+        wanted = journey.wanted = journey.placement = resolve(
             caller.policy, caller.tenant_rules, caller.key_rules, call.statement, caller.moved_to
         )
         pool.refuse_if_dark(call.model)

@@ -22,6 +22,7 @@ from gateway.backends import Fleet
 from gateway.core.snapshot import Frame, encode
 from gateway.inquiry import Register
 from gateway.overrides import Overrides
+from gateway.reclassify import reclassify
 from gateway.records import Recorder, Sample
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Publisher:
             rules = (state.policy, state.policy_version, state.canary)
             if (state.policy_version, state.canary) != (before.policy_version, before.canary):
                 self.fleet.edit(*rules)
+                await reclassify(self.register.journeys, state.entries)
             self.fleet.configure(state.backends, *rules)
         await self.overrides.keep()
 

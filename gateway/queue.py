@@ -7,7 +7,7 @@ second cancellation cannot land in the middle of one.
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from gateway import errors
 from gateway.core import estimate
@@ -21,6 +21,7 @@ from gateway.core.ops import (
     Evict,
     Evicted,
     Expire,
+    Move,
     Op,
     Reject,
     Retry,
@@ -107,6 +108,11 @@ class Turn:
         deadline_ms = self._submit.expires_at_ms
         return deadline_ms is not None and deadline_ms <= self._queue.now_ms()
 
+    def moved(self, tier: str) -> None:
+        """It waits in another tier, of whose waits the estimate on arrival says nothing."""
+        self._submit = self._submit._replace(tier=tier)
+        self.raw_wait_s = None
+
     def refuse(self, error: errors.GatewayError) -> None:
         if not self._future.done():
             self._future.set_exception(error)
@@ -147,6 +153,12 @@ class Queue:
         for turn in turns.values():
             turn.eviction_reason = reason
         self.apply([Evict(id) for id in turns])
+
+    def move(self, tiers: Mapping[str, str]) -> None:
+        """Let waiting requests, by id, wait in another tier."""
+        for id, tier in tiers.items():
+            self.turns[id].moved(tier)
+        self.apply([Move(id, tier) for id, tier in tiers.items()])
 
     def boost(self, ids: Iterable[str], by: int) -> None:
         self.apply([Boost(id, by) for id in ids])

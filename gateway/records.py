@@ -237,7 +237,7 @@ def _usage(journey: "Journey", now: float) -> Usage:
         priority=placement.tier.priority if placement else None,
         effective_priority=journey.dispatch.priority if journey.dispatch else None,
         reason=_fitting(", ".join(journey.reason()), 200),
-        policy_version=caller.policy_version,
+        policy_version=journey.policy_version,
         backend=journey.backend.row.name if journey.backend else "",
         outcome=journey.outcome,
         code=_fitting(journey.code, 64),

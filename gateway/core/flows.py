@@ -112,6 +112,17 @@ class Request:
         self.weight = 0
         self.paced = 0  # prompt tokens taken out of the pace bucket
 
+    def copied_into(self, flow: Flow) -> Request:
+        copy = Request.__new__(Request)
+        for name in Request.__slots__:
+            setattr(copy, name, getattr(self, name))
+        copy.flow = flow
+        return copy
+
+    def __lt__(self, other: Request) -> bool:
+        """Orders of age ask this between a request and its copy in another tier; one is gone."""
+        return False
+
 
 def seq_of(request: Request) -> int:
     return request.seq

@@ -55,6 +55,13 @@ class Boost(NamedTuple):
     by: int  # clamped to -5..5
 
 
+class Move(NamedTuple):
+    """A waiting request belongs to another tier from now on; arrival and seq are kept."""
+
+    id: str
+    tier: str
+
+
 class Evict(NamedTuple):
     """A person removes one waiting request."""
 
@@ -111,6 +118,7 @@ Op = (
     | Retry
     | Cancel
     | Boost
+    | Move
     | Evict
     | SetBackend
     | RemoveBackend

@@ -25,6 +25,7 @@ from gateway.core.ops import (
     Evicted,
     Expire,
     Lane,
+    Move,
     Op,
     Pace,
     Pause,
@@ -44,8 +45,8 @@ from gateway.core.standing import TenantState, TierState
 from gateway.core.waitlist import Waitlist
 
 __all__ = [
-    "Boost", "Cancel", "Decision", "Dispatch", "Drain", "Edit", "Evict", "Evicted", "Expire", "Op",
-    "Pace", "Pause", "Reject", "Release", "RemoveBackend", "Retry", "Scheduler", "SetBackend",
+    "Boost", "Cancel", "Decision", "Dispatch", "Drain", "Edit", "Evict", "Evicted", "Expire", "Move",
+    "Op", "Pace", "Pause", "Reject", "Release", "RemoveBackend", "Retry", "Scheduler", "SetBackend",
     "Submit",
 ]  # fmt: skip
 
@@ -75,6 +76,7 @@ class Scheduler:
             Retry: self._retry,
             Cancel: self._cancel,
             Boost: self._boost,
+            Move: self._move,
             Evict: self._evict,
             SetBackend: self._set_backend,
             RemoveBackend: self._remove_backend,
@@ -225,6 +227,9 @@ class Scheduler:
     def _line_up(self, request: Request) -> None:
         """A request waits, unless it has waited for too long already."""
         self.line.join(request)
+        self._expire_if_due(request)
+
+    def _expire_if_due(self, request: Request) -> None:
         flow = request.flow
         side = self.line.side(flow.tier, flow.tenant.slug)
         expires_at_ms = request.arrived_ms + side.max_wait_ms
@@ -276,6 +281,15 @@ class Scheduler:
         request = self.requests.get(op.id)
         if request and request.state == WAITING:
             self.line.boost(request, max(-MOST_BOOST, min(MOST_BOOST, op.by)))
+
+    def _move(self, op: Move) -> None:
+        """No cap is asked: who waits is not refused for what an administrator changed."""
+        request = self.requests.get(op.id)
+        if request is None or request.state != WAITING or not self.line.knows_tier(op.tier):
+            return
+        if self.line.tier(op.tier) is not request.flow.tier:
+            self.requests[op.id] = moved = self.line.move(request, self.line.tier(op.tier))
+            self._expire_if_due(moved)
 
     def _set_backend(self, op: SetBackend) -> None:
         self.backends.set(op.name, op.limit, op.held_back, open=op.open, kv_tokens=op.kv_tokens)

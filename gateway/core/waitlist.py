@@ -11,6 +11,7 @@ from heapq import heapify, heappop, heappush
 
 from gateway.core.canary import Canary
 from gateway.core.flows import (
+    GONE,
     SLACK,
     WAITING,
     Flow,
@@ -131,6 +132,16 @@ class Waitlist:
         if flow.drop(request):
             self.rekey(flow)
             self.rest(flow)
+
+    def move(self, request: Request, tier: TierState) -> Request:
+        """Let a request wait in another tier, boosted as before.  A copy does: what still names the
+        old one, in either order of age, then reads that it is gone."""
+        by, tenant = request.flow.by, request.flow.tenant
+        self.leave(request, GONE)
+        moved = request.copied_into(self.flow(tier, tenant, request.id if by else ""))
+        moved.flow.by = by
+        self.join(moved)
+        return moved
 
     def boost(self, request: Request, by: int) -> None:
         """Give a request a flow of its own, ``by`` levels away; 0 puts it back into its line."""

@@ -15,6 +15,7 @@ from gateway.core.ops import (
     Drain,
     Edit,
     Evict,
+    Move,
     Op,
     Pace,
     Pause,
@@ -125,7 +126,7 @@ class Traffic:
     def operation(self) -> Op:
         draw = self.draw
         names = tuple(tier.name for tier in self.policy.tiers)
-        match draw.choices(range(12), (44, 34, 5, 6, 4, 2, 6, 1, 1, 3, 1, 2))[0]:
+        match draw.choices(range(13), (44, 34, 5, 6, 4, 2, 6, 1, 1, 3, 1, 2, 4))[0]:
             case 0:
                 self.ids.append(f"r{len(self.ids)}")
                 return Submit(
@@ -171,6 +172,8 @@ class Traffic:
                 return Edit(self.policy, self.version - 1, newer)
             case 9:
                 return Pause(draw.choice(names), draw.random() < 0.4)
+            case 12:
+                return Move(self.known(), draw.choice(names))
             case 11:
                 return Drain(draw.choice(names), draw.random() < 0.3)
             case _:

@@ -32,6 +32,7 @@ from gateway.core.ops import (
     Evict,
     Evicted,
     Expire,
+    Move,
     Op,
     Pace,
     Pause,
@@ -466,6 +467,15 @@ class Reference:
         if entry and entry.backend is None:
             entry.by = max(-5, min(5, op.by))
             self.refresh()
+
+    def on_move(self, op: Move) -> None:
+        entry = self.entries.get(op.id)
+        known = {tier.name for tier in self.policy.tiers} | self.heirs.keys()
+        if entry and entry.backend is None and op.tier in known:
+            tier = self.tier(op.tier).name
+            if tier != entry.tier:
+                entry.tier = tier
+                self.line_up(entry)
 
     def on_setbackend(self, op: SetBackend) -> None:
         self.servers[op.name] = Server(op.limit, op.held_back, op.open, op.kv_tokens)

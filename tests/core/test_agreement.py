@@ -12,6 +12,7 @@ from gateway.core.ops import (
     Cancel,
     Edit,
     Evict,
+    Move,
     Op,
     Pace,
     Pause,
@@ -131,6 +132,12 @@ class Agreement(RuleBasedStateMachine):
     @rule(which=st.integers(0, 200), by=st.integers(-6, 6))
     def boost(self, which: int, by: int) -> None:
         self.does(Boost(self.known(which), by))
+
+    @precondition(lambda self: self.submitted > 0)
+    @rule(which=st.integers(0, 200), tier=st.integers(0, 5))
+    def move(self, which: int, tier: int) -> None:
+        tiers = self.policy.tiers
+        self.does(Move(self.known(which), tiers[tier % len(tiers)].name))
 
     @precondition(lambda self: self.submitted > 0)
     @rule(which=st.integers(0, 200))

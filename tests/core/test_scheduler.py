@@ -15,6 +15,7 @@ from gateway.core.ops import (
     Evict,
     Evicted,
     Expire,
+    Move,
     Op,
     Pace,
     Pause,
@@ -645,6 +646,41 @@ def test_a_boost_taken_back_restores_the_place_in_line():
     scheduler.apply([Boost("c", 0), Boost("b", 0)], 2)
 
     assert drain(scheduler, "running", 3) == ["a", "b", "c"]
+
+
+def test_a_moved_request_takes_its_place_by_arrival_in_the_other_tier():
+    scheduler = scheduler_with()
+    scheduler.apply([asks("running"), asks("early", "batch"), asks("s"), asks("late")], 0)
+
+    scheduler.apply([Move("early", "standard"), Move("late", "batch")], 1)
+
+    line = scheduler.look(1)
+    assert {tier.name: tier.waiting for tier in line.tiers if tier.waiting} == {
+        "standard": 2,
+        "batch": 1,
+    }
+    assert drain(scheduler, "running", 2) == ["early", "s", "late"]
+
+
+def test_a_moved_request_expires_by_its_new_tiers_maximum_wait():
+    scheduler = scheduler_with(limit=0, policy=default_policy())
+    scheduler.apply([asks("a", "background"), asks("b", "background")], 0)
+
+    assert scheduler.apply([Move("a", "batch")], 10_000) == []
+    assert scheduler.apply([], 600_000) == [Expire("a", 600_000)]
+    assert scheduler.apply([Move("b", "standard")], 600_001) == [Expire("b", 600_001)]
+    assert scheduler.waiting == 0
+
+
+@pytest.mark.parametrize(
+    "move", [Move("nobody", "batch"), Move("a", "nowhere"), Move("a", "standard")]
+)
+def test_a_move_to_nowhere_changes_nothing(move):
+    scheduler = scheduler_with(limit=0)
+    scheduler.apply([asks("a")], 0)
+
+    assert scheduler.apply([move], 1) == []
+    assert scheduler.line.tiers["standard"].waiting == scheduler.waiting == 1
 
 
 def test_an_evicted_request_is_answered_as_such():
