@@ -100,8 +100,7 @@ def demo_tenants() -> None:
     """Three tenants with different rights.  A tenant the policy knows keeps its rules."""
     for slug, (name, _) in DEMO_TENANTS.items():
         Tenant.objects.get_or_create(slug=slug, defaults={"name": name})
-    newest = PolicyVersion.objects.newest()
-    policy = newest.as_policy() if newest else default_policy()
+    policy = PolicyVersion.objects.newest_policy()
     rules = {slug: rules for slug, (_, rules) in DEMO_TENANTS.items()}
     if rules.keys() - policy.tenants.keys():
         PolicyVersion.objects.publish(

@@ -20,7 +20,7 @@ from dashboard.alerts.stored import restored
 from dashboard.delivery.watch import Health, health
 from dashboard.live.newest import newest_frame
 from dashboard.live.templatetags.units import seconds, span
-from gateway.core.policy import Policy, Tier, default_policy
+from gateway.core.policy import Tier
 from gateway.core.snapshot import Frame
 from gateway.models import PolicyVersion
 
@@ -71,11 +71,6 @@ class Pulse(NamedTuple):
         return oldest_s is not None and oldest_s > STUCK_S
 
 
-def policy_in_force() -> Policy:
-    newest = PolicyVersion.objects.newest()
-    return newest.as_policy() if newest else default_policy()
-
-
 def cards(now: datetime) -> list[Card]:
     """Crit first, those that somebody has taken on last."""
     said = Prefetch("events", AlertEvent.objects.filter(kind="said"))  # of all it may have many
@@ -84,7 +79,7 @@ def cards(now: datetime) -> list[Card]:
     )
     silences = list(Silence.objects.active(now).select_related("owner", "rule"))
     frame = newest_frame()
-    tiers = {tier.name: tier for tier in policy_in_force().tiers}
+    tiers = {tier.name: tier for tier in PolicyVersion.objects.newest_policy().tiers}
     found = []
     for incident in opened:
         rule = incident.rule

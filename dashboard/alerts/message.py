@@ -11,7 +11,6 @@ from dashboard.alerts.models import AlertState, Incident, Rule, Silence
 from dashboard.alerts.would import Point
 from dashboard.delivery import Message
 from dashboard.delivery.message import Kind
-from gateway.core.policy import default_policy
 from gateway.core.snapshot import Frame
 from gateway.models import PolicyVersion
 
@@ -116,8 +115,7 @@ def _line(rule: Rule, row: AlertState, at: datetime) -> str:
 
 
 def stored(rule: Rule, row: AlertState, since: datetime, until: datetime) -> list[Point]:
-    newest = PolicyVersion.objects.newest()
-    tier = (newest.as_policy() if newest else default_policy()).tier(row.tier)
+    tier = PolicyVersion.objects.newest_policy().tier(row.tier)
     return past.points(rule.metric, row.pool, tier, since, until) if tier else []
 
 

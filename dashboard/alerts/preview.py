@@ -3,12 +3,13 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from dashboard.alerts import cards, past, wording
+from dashboard.alerts import past, wording
 from dashboard.alerts.metrics import MOST_URGENT
 from dashboard.alerts.models import Rule
 from dashboard.alerts.would import Point, Would, would
 from dashboard.live.templatetags.units import span
 from gateway.core.policy import Tier
+from gateway.models import PolicyVersion
 
 ASKED = timedelta(hours=24)
 WIDTH, HEIGHT = 480, 120
@@ -36,7 +37,7 @@ def of_rule(rule: Rule, now: datetime) -> Preview:
     since = now - ASKED
     reach = past.reaches_back(since, now)
     total, worst = Would(), None
-    for tier in past.judged_tiers(cards.policy_in_force(), rule.tier, MOST_URGENT):
+    for tier in past.judged_tiers(PolicyVersion.objects.newest_policy(), rule.tier, MOST_URGENT):
         for pool in [rule.pool] if rule.pool else past.pools(since):
             points = past.points(rule.metric, pool, tier, since, now)
             found = would(rule.as_rule(tier.target_wait_s), points)

@@ -15,6 +15,7 @@ from dashboard.alerts import cards, changes, preview, thresholds, wording
 from dashboard.alerts.forms import RuleForm
 from dashboard.alerts.models import Rule
 from dashboard.alerts.views import shell
+from gateway.models import PolicyVersion
 
 
 @open_to(may_watch)
@@ -86,12 +87,12 @@ def _dragged(request: HttpRequest, one: Rule | None) -> dict[str, str]:
     except ValueError:
         return {}
     tier = request.GET.get("tier", "")
-    text = thresholds.dragged(one, cards.policy_in_force(), tier, at)
+    text = thresholds.dragged(one, PolicyVersion.objects.newest_policy(), tier, at)
     return {severity: text} if text is not None else {}
 
 
 def _bound(request: HttpRequest, one: Rule | None, said: Any) -> RuleForm:
-    policy, pools = cards.policy_in_force(), cards.known_pools(timezone.now())
+    policy, pools = PolicyVersion.objects.newest_policy(), cards.known_pools(timezone.now())
     return RuleForm(said, policy=policy, pools=pools, rule=one)
 
 

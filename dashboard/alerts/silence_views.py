@@ -14,6 +14,7 @@ from dashboard.alerts import cards, changes, wording
 from dashboard.alerts.forms import SilenceForm
 from dashboard.alerts.models import AlertState, Silence
 from dashboard.alerts.views import shell
+from gateway.models import PolicyVersion
 
 IDLE_S = 3600
 ENDED_SHOWN = 20
@@ -49,7 +50,7 @@ def new(request: HttpRequest) -> HttpResponse:
     form = SilenceForm(
         request.POST or None,
         initial=asked,
-        policy=cards.policy_in_force(),
+        policy=PolicyVersion.objects.newest_policy(),
         pools=cards.known_pools(now),
     )
     if request.method == "POST" and form.is_valid():

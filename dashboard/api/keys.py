@@ -21,12 +21,11 @@ from dashboard.api.shapes import (
     answers,
 )
 from dashboard.api.tenants import tenant_of
-from dashboard.policies.models import in_force
 from dashboard.tenants import changes as acts
 from dashboard.tenants.changes import FROM, Status
 from dashboard.tenants.forms import NEVER, EditKeyForm, NewKeyForm, RotateForm
-from gateway.core.policy import KeyRules, load
-from gateway.models import AlreadyRotated, APIKey, Tenant
+from gateway.core.policy import KeyRules
+from gateway.models import AlreadyRotated, APIKey, PolicyVersion, Tenant
 
 router = Router(tags=["keys"])
 NAMES = {"term": "valid_days", "overlap": "overlap_hours", "__all__": "expires_on"}
@@ -181,4 +180,4 @@ def _typed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _about(tenant: Tenant) -> dict[str, Any]:
-    return {"tenant": tenant, "policy": load(in_force()[1]), "address": ""}
+    return {"tenant": tenant, "policy": PolicyVersion.objects.newest_policy(), "address": ""}

@@ -179,7 +179,7 @@ def _unfit(text: str) -> GatewayError:
 
 def _warnings(policy: Policy) -> list[Warning]:
     used: Any = tiers_that_keys_name()
-    standing = review.warnings(load(in_force()[1]), used)
+    standing = review.warnings(PolicyVersion.objects.newest_policy(), used)
     return [
         Warning(where=w.where, message=w.text, stands=w in standing)
         for w in review.warnings(policy, used)

@@ -19,7 +19,7 @@ from dashboard.live.line import FIELDS, Filter
 from dashboard.live.newest import newest_frame
 from dashboard.live.overrides import Order
 from gateway import questions
-from gateway.core.policy import Policy, default_policy
+from gateway.core.policy import Policy
 from gateway.core.selection import Selection
 from gateway.core.snapshot import Frame, HeadRow, PoolView, TierView
 from gateway.models import Override, PolicyVersion, Tenant
@@ -49,8 +49,7 @@ class Scene(NamedTuple):
 
 
 def scene() -> Scene:
-    newest = PolicyVersion.objects.newest()
-    return Scene(newest.as_policy() if newest else default_policy(), newest_frame())
+    return Scene(PolicyVersion.objects.newest_policy(), newest_frame())
 
 
 def order_of(verb: str, asked: QueryDict, now: Scene) -> Order:

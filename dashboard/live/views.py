@@ -20,9 +20,8 @@ from dashboard.alerts.marks import notes
 from dashboard.live import charts
 from dashboard.live.newest import FRAME_KEY
 from dashboard.live.release import release
-from gateway.core.policy import default_policy
 from gateway.errors import GatewayError
-from gateway.models import PolicyVersion
+from gateway.models import PolicyVersion, policy_of
 
 RANGES = ("5m", "15m", "1h", "6h", "24h")  # static/js/view.js says how long they are
 NOTES_SHOWN = timedelta(minutes=15)  # the page's own history; older ones come with the past
@@ -47,7 +46,7 @@ def page(request: HttpRequest) -> HttpResponse:
 def board_context() -> dict[str, Any]:
     """What every page needs that shows the frames."""
     version = PolicyVersion.objects.newest()
-    policy = version.as_policy() if version else default_policy()
+    policy = policy_of(version)
     return {
         "tiers": policy.by_urgency,
         "version": version,
@@ -68,7 +67,7 @@ def figures(request: HttpRequest) -> HttpResponse:
 def newest_figures() -> dict[str, Any]:
     """The charts, and how many alerts are open: a wall board has no badge."""
     version = PolicyVersion.objects.newest()
-    policy = version.as_policy() if version else default_policy()
+    policy = policy_of(version)
     figures = _figures(version.number if version else 0, thresholds.lines(policy))
     return figures | {"notes": _notes(), "alerts": open_now.counts()._asdict()}
 
@@ -86,7 +85,7 @@ def _notes() -> list[dict[str, Any]]:
 def _figures(number: int, lines: tuple[Line, ...]) -> dict[str, Any]:
     """A published version never changes, so its charts change with the rules' thresholds alone."""
     version = PolicyVersion.objects.filter(number=number).first()
-    policy = version.as_policy() if version else default_policy()
+    policy = policy_of(version)
     return {
         "policy_version": number,
         "policy_by": version.author.get_username() if version and version.author else "",

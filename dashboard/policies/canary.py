@@ -20,9 +20,8 @@ from dashboard.policies import guards, managed, publish
 from dashboard.policies.guards import Group, Pair
 from dashboard.policies.models import Draft
 from gateway.core.canary import bar, obstacles
-from gateway.core.policy import Policy, default_policy
 from gateway.core.snapshot import GroupView
-from gateway.models import PolicyVersion, Rollout, Tenant, UsageRecord
+from gateway.models import PolicyVersion, Rollout, Tenant, UsageRecord, policy_of
 
 WINDOW = timedelta(minutes=5)  # that the two groups are compared over
 MOST_ROWS = 5_000  # of the newest requests; a busier gateway is compared over fewer seconds
@@ -59,7 +58,7 @@ def start(
     """
     before = publish.hold_to_edit(draft.base)
     policy = publish.take(draft, edit)
-    base = before.as_policy() if before else default_policy()
+    base = policy_of(before)
     if what := obstacles(base, policy):
         raise CannotCarry(what)
     tenants = Tenant.objects.filter(status=Tenant.Status.ACTIVE).values_list("pk", flat=True)
@@ -105,7 +104,7 @@ def take_back(
         BaseMoved: it is over already.
     """
     base = PolicyVersion.objects.filter(number=row.base).first()
-    policy = base.as_policy() if base else default_policy()
+    policy = policy_of(base)
     return publish.put_back(policy, row.base, row.version, why, author, request, by="canary")
 
 
@@ -152,7 +151,7 @@ def _alarm(row: Rollout, pairs: Sequence[Pair]) -> str:
 def figures(row: Rollout, now: datetime, waiting: Sequence[GroupView] = ()) -> list[Pair]:
     """Both groups over the same minutes: all together first, then by tier, the most urgent first."""
     base = PolicyVersion.objects.filter(number=row.base).first()
-    policy: Policy = base.as_policy() if base else default_policy()
+    policy = policy_of(base)
     found: dict[tuple[str, bool], dict[str, Any]] = {}
     since = max(row.started_at, now - WINDOW)
     rows = UsageRecord.objects.since(since).filter(policy_version__in=[row.version, row.base])

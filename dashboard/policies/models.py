@@ -13,8 +13,7 @@ from django.db.models.functions import Now
 
 from dashboard.policies.fields import Document, filled
 from dashboard.policies.fields import document as as_document
-from gateway.core.policy import default_policy
-from gateway.models import PolicyVersion
+from gateway.models import PolicyVersion, policy_of
 
 
 class StaleDraft(Exception):
@@ -24,16 +23,12 @@ class StaleDraft(Exception):
 def in_force() -> tuple[int, Document]:
     """Number and document of the newest version; 0 and the defaults before the first."""
     newest = PolicyVersion.objects.newest()
-    return (
-        (newest.number, as_document(newest.as_policy()))
-        if newest
-        else (0, as_document(default_policy()))
-    )
+    return newest.number if newest else 0, as_document(policy_of(newest))
 
 
 def document_of(number: int) -> Document:
     version = PolicyVersion.objects.filter(number=number).first()
-    return as_document(version.as_policy() if version else default_policy())
+    return as_document(policy_of(version))
 
 
 class Drafts(models.QuerySet["Draft"]):

@@ -16,8 +16,8 @@ from dashboard.policies.edit import clean
 from dashboard.policies.fields import Document
 from dashboard.policies.fields import document as as_document
 from dashboard.policies.models import Draft, StaleDraft, document_of
-from gateway.core.policy import Policy, default_policy, load
-from gateway.models import PolicyVersion, Revision, Rollout
+from gateway.core.policy import Policy, load
+from gateway.models import PolicyVersion, Revision, Rollout, policy_of
 
 UNDO_WITHIN_S = 10
 GRACE_S = 2  # a click that left in time
@@ -229,7 +229,7 @@ def recorded(
     request: HttpRequest | None,
     **more: object,
 ) -> None:
-    old = as_document(before.as_policy()) if before else as_document(default_policy())
+    old = as_document(policy_of(before))
     record(
         by,
         verb,

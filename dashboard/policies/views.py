@@ -20,7 +20,6 @@ from dashboard.policies.fields import document as as_document
 from dashboard.policies.forms import MomentForm, ReasonForm, TakeOverForm
 from dashboard.policies.models import Draft, Scheduled, document_of, in_force
 from dashboard.policies.request import person
-from gateway.core.policy import default_policy
 from gateway.models import GatewayState, PolicyVersion
 
 SHOWN = 50  # versions; older ones by number or by moment
@@ -94,7 +93,7 @@ def _version(request: HttpRequest, number: int, form: ReasonForm, moved: int = 0
     shown = get_object_or_404(PolicyVersion.objects.select_related("author"), number=number)
     newest, in_force_now = in_force()
     document = as_document(shown.as_policy())
-    before = document_of(number - 1) if number > 1 else as_document(default_policy())
+    before = document_of(number - 1)
     context = {
         "version": shown,
         "newest": newest,

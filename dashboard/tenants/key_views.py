@@ -18,9 +18,9 @@ from dashboard.tenants.changes import Status
 from dashboard.tenants.forms import EditKeyForm, NewKeyForm, ReasonForm, RotateForm
 from dashboard.tenants.snippets import snippets
 from dashboard.tenants.states import may_end_now, state_of
-from dashboard.tenants.views import DAY, policy_in_force, show_form
+from dashboard.tenants.views import DAY, show_form
 from gateway.core.policy import KeyRules
-from gateway.models import AlreadyRotated, APIKey, KeyNetwork, Tenant, UsageRecord
+from gateway.models import AlreadyRotated, APIKey, KeyNetwork, PolicyVersion, Tenant, UsageRecord
 
 TAKEN = "Another key of that name came into use meanwhile."
 ACTIONS: dict[str, Status] = {"disable": "disabled", "enable": "active", "revoke": "revoked"}
@@ -197,4 +197,4 @@ def _own_key(request: HttpRequest, tenant: Tenant, id8: str) -> APIKey:
 
 def _about(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
     address = request.META.get("REMOTE_ADDR", "")
-    return {"tenant": tenant, "policy": policy_in_force(), "address": address}
+    return {"tenant": tenant, "policy": PolicyVersion.objects.newest_policy(), "address": address}

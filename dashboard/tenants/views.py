@@ -20,7 +20,7 @@ from dashboard.policies import managed
 from dashboard.tenants import changes
 from dashboard.tenants.forms import ReasonForm, TenantForm
 from dashboard.tenants.states import KeyState, may_end_now, state_of
-from gateway.core.policy import KeyRules, Policy, TenantRules, Tier, default_policy
+from gateway.core.policy import KeyRules, Policy, TenantRules, Tier
 from gateway.models import APIKey, GatewayState, PolicyVersion, Revision, Tenant, UsageRecord
 
 PER_PAGE = 50
@@ -86,7 +86,7 @@ def tenant_page(request: HttpRequest, tenant: Tenant) -> HttpResponse:
 
 def tenant_context(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
     now, person = timezone.now(), request.user
-    policy = policy_in_force()
+    policy = PolicyVersion.objects.newest_policy()
     used = UsageRecord.objects.of_tenants([tenant]).since(now - DAY).requests_by_key()
     keys = tenant.keys.by_service().select_related("replaces")
     may_manage_members = may.may_manage_members(person, tenant)
@@ -169,11 +169,6 @@ def remove_member(request: HttpRequest, tenant: Tenant, name: str) -> HttpRespon
         changes.remove_member(request, row)
         messages.success(request, f"{name} no longer belongs to {tenant.name}.")
     return redirect("tenant:page", tenant.slug)
-
-
-def policy_in_force() -> Policy:
-    newest = PolicyVersion.objects.newest()
-    return newest.as_policy() if newest else default_policy()
 
 
 def _line(key: APIKey, policy: Policy, requests: int, tenant: Tenant, now: Any) -> KeyLine:

@@ -17,7 +17,7 @@ from gateway.models.history import (
 )
 from gateway.models.networks import KeyNetwork, network_of
 from gateway.models.overrides import Override, OverrideRow
-from gateway.models.policies import Immutable, PolicyVersion, Rollout
+from gateway.models.policies import Immutable, PolicyVersion, Rollout, policy_of
 from gateway.models.reports import TierDay
 from gateway.models.running import TOLD_EVERY_S, GatewayState, InForce
 from gateway.models.shadows import Shadow, ShadowCount, ShadowRow
@@ -52,4 +52,5 @@ __all__ = [
     "Used",
     "UsedInADay",
     "network_of",
+    "policy_of",
 ]

@@ -17,9 +17,17 @@ class Immutable(TypeError):
     """A published version was about to change: publish another one."""
 
 
+def policy_of(version: "PolicyVersion | None") -> Policy:
+    """What it says; before the first version the defaults are in force."""
+    return version.as_policy() if version else core.default_policy()
+
+
 class PolicyRows(AnnouncedRows["PolicyVersion"]):
     def newest(self) -> "PolicyVersion | None":
         return self.order_by("-number").first()
+
+    def newest_policy(self) -> Policy:
+        return policy_of(self.newest())
 
     def in_force(self) -> "tuple[PolicyVersion | None, Rollout | None]":
         """The newest version, and its trial where one runs.

@@ -81,10 +81,10 @@ class Command(BaseCommand):
 def holdback_share() -> float:
     """As the policy in force says; on a machine without Laneway's database, the default."""
     try:
-        newest = PolicyVersion.objects.newest()
+        policy = PolicyVersion.objects.newest_policy()
     except Error:
-        newest = None
-    return (newest.as_policy() if newest else default_policy()).holdback_share
+        policy = default_policy()
+    return policy.holdback_share
 
 
 def run(line: list[str]) -> None:
