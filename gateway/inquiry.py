@@ -12,7 +12,7 @@ from collections import OrderedDict
 import msgspec
 from msgspec import Struct
 
-from gateway import errors
+from gateway import errors, keys
 from gateway.auth import Caller
 from gateway.exchange import Reply, Request
 from gateway.journey import Journey
@@ -143,6 +143,8 @@ async def answer(register: Register, caller: Caller, request: Request, reply: Re
         body = msgspec.json.encode({"object": "list", "data": found})
     else:
         one = register.find(caller, wanted)
+        if request.method == "DELETE" and caller.kind == "admin":
+            keys.must_write(caller.key_id8, caller.key_rules.scope)
         if isinstance(one, Journey) and request.method == "DELETE":
             one.cut(errors.cancelled())
             await asyncio.wait([one.task], timeout=5.0)

@@ -10,6 +10,8 @@ import secrets
 from typing import Literal, NamedTuple
 from zlib import crc32
 
+from gateway.errors import forbidden
+
 Kind = Literal["live", "test", "admin"]
 KINDS: tuple[Kind, ...] = ("live", "test", "admin")
 
@@ -52,6 +54,13 @@ def parse(text: str) -> Parts | None:
 def digest(whole: str, pepper: bytes) -> bytes:
     """What a row keeps of a key: HMAC-SHA256, about 2 µs."""
     return hmac.digest(pepper, whole.encode(), "sha256")
+
+
+def must_write(id8: str, scope: str) -> None:
+    """Raises: GatewayError: 403, an admin key that reads was about to change something."""
+    if scope != "write":
+        said = f"The admin key {id8} reads and changes nothing. Use one with the scope write."
+        raise forbidden("key_read_only", said)
 
 
 def checksum(body: str) -> str:

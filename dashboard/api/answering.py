@@ -18,6 +18,7 @@ from pydantic import BaseModel, StringConstraints
 
 from dashboard.api import refusals
 from dashboard.api.models import KeptAnswer
+from gateway.keys import must_write
 from gateway.models import APIKey
 
 SHOWN_ONCE = "key"  # the field that holds a whole key: never kept, never repeated
@@ -85,8 +86,15 @@ def changes(view: View) -> Callable[..., HttpResponse]:
         if_match: str | None,  # documented here, compared by ``must_match``
         **given: Any,
     ) -> HttpResponse:
+        key: APIKey = request.auth  # type: ignore[attr-defined] # the door left it there
+        if not dry_run:
+            must_write(key.id8, key.as_rules().scope)
         with transaction.atomic():
-            kept = None if dry_run or idempotency_key is None else _claim(request, idempotency_key)
+            kept = (
+                None
+                if dry_run or idempotency_key is None
+                else _claim(request, key, idempotency_key)
+            )
             if kept and kept.status:
                 return _response(kept.body, kept.status, kept.etag, "x-laneway-idempotent")
             said = view(request, **given)
@@ -105,8 +113,7 @@ def changes(view: View) -> Callable[..., HttpResponse]:
     return change
 
 
-def _claim(request: HttpRequest, token: str) -> KeptAnswer:
-    key: APIKey = request.auth  # type: ignore[attr-defined] # the door left it there
+def _claim(request: HttpRequest, key: APIKey, token: str) -> KeptAnswer:
     told = f"{request.method} {request.get_full_path()}\n".encode() + request.body
     fingerprint = hashlib.sha256(told).hexdigest()
     kept = KeptAnswer.objects.all().claim(key.id8, token, fingerprint, timezone.now())

@@ -45,6 +45,7 @@ def list_keys(request: HttpRequest, slug: str) -> Answer:
 def issue_key(request: HttpRequest, slug: str, said: NewKey) -> Answer:
     """The answer shows the whole key; nothing else ever does."""
     tenant = tenant_of(slug, to_change=True)
+    _refuse_scope(said.scope if said.scope == "write" else None, said.kind)
     values = said.model_dump(exclude={"valid_days", "ceiling"})
     values["term"] = NEVER if said.valid_days is None else str(said.valid_days)
     values["ceiling"] = 10 if said.ceiling is None else said.ceiling
@@ -79,6 +80,7 @@ def change_key(request: HttpRequest, id8: str, said: KeyRulesChange) -> Answer:
     must_match(request, _told(key).etag)
     if key.status == APIKey.Status.REVOKED:
         raise _revoked(key)
+    _refuse_scope(said.scope, key.kind)
     empty = {name: "" for name in said.model_fields_set if getattr(said, name) is None}
     wrong = next((name for name in empty if name != "expires_on"), None)
     if wrong:
@@ -156,6 +158,11 @@ def _key(id8: str, *, to_change: bool = False) -> APIKey:
     if key is None:
         raise refusals.not_there("key", id8)
     return key
+
+
+def _refuse_scope(scope: str | None, kind: str) -> None:
+    if scope and kind != APIKey.Kind.ADMIN:
+        raise refusals.invalid("scope", "Only an admin key has one.")
 
 
 def _revoked(key: APIKey) -> Exception:

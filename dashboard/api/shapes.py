@@ -80,6 +80,7 @@ class KeyRulesChange(Said):
 
     name: KeyName | None = None
     service: Service | None = None
+    scope: Literal["read", "write"] | None = Field(None, description="Of an admin key.")
     expires_on: date | None = Field(None, description="The last day, UTC. null: until revoked.")
     ceiling: Ceiling | None = None
     models: Lines | None = Field(None, description="Empty: all models.")
@@ -91,6 +92,7 @@ class NewKey(Said):
     name: KeyName
     service: Service = ""
     kind: Literal["live", "admin"] = "live"
+    scope: Literal["read", "write"] = Field("read", description="Of an admin key.")
     valid_days: Literal[7, 30, 90, 180, 365] | None = Field(
         180, description="null: until it is revoked."
     )
@@ -113,6 +115,7 @@ class KeyShape(BaseModel):
     name: str
     service: str
     kind: Literal["live", "test", "admin"]
+    scope: Literal["read", "write"] | None = Field(description="null: it is no admin key.")
     status: Literal["active", "disabled", "revoked"]
     ceiling: int
     models: list[str]
@@ -134,6 +137,7 @@ class KeyShape(BaseModel):
             name=key.name,
             service=key.service,
             kind=key.kind,  # type: ignore[arg-type] # the column's choices are these
+            scope=rules.scope if key.kind == APIKey.Kind.ADMIN else None,
             status=key.status,  # type: ignore[arg-type]
             ceiling=rules.ceiling,
             models=list(rules.models),

@@ -64,8 +64,8 @@ api = Documented(
     title="Laneway management API",
     version="1",
     description=(
-        "Tenants, keys and the policy, for programs. Every call needs an admin key. Every change "
-        "takes `?dry_run=1` and an `Idempotency-Key`. A refusal is "
+        "Tenants, keys and the policy, for programs. Every call needs an admin key, "
+        "every change one with the scope write. A change takes `?dry_run=1` and an `Idempotency-Key`. A refusal is "
         '`{"error": {"message", "type", "param", "code"}}`; its message says what to do.'
     ),
     urls_namespace="api",

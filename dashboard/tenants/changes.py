@@ -3,6 +3,8 @@
 A change that finds itself already done (a form sent twice) does nothing and records nothing.
 """
 
+import hashlib
+import json
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -108,8 +110,22 @@ def rotate_key(
     return successor, whole
 
 
+class Moved(Exception):
+    """Somebody else changed the key since this page was made."""
+
+
+def fingerprint(key: APIKey) -> str:
+    """Of all that an edit may change: the lock of two open pages."""
+    text = json.dumps(told_of(key), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 @transaction.atomic
-def edit_key(request: HttpRequest, key: APIKey, values: dict[str, Any]) -> None:
+def edit_key(request: HttpRequest, key: APIKey, values: dict[str, Any], seen: str = "") -> None:
+    """Raises: Moved: the key is no longer as it was ``seen`` (its ``fingerprint``)."""
+    key = APIKey.objects.select_for_update(of=("self",)).select_related("tenant").get(pk=key.pk)
+    if seen and seen != fingerprint(key):
+        raise Moved
     before = told_of(key)
     for column, value in values.items():
         setattr(key, column, to_builtins(value) if isinstance(value, KeyRules) else value)

@@ -1,6 +1,7 @@
 """What people may fill in for tenants and keys.  Each form names its fields: no other is taken."""
 
 from collections.abc import Iterable
+from copy import copy
 from datetime import UTC, datetime, time, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from django import forms
 from msgspec.structs import replace
 
+from dashboard.tenants.changes import fingerprint
 from gateway.core.policy import KeyRules, Policy
 from gateway.core.wire import ENDPOINTS
 from gateway.models import APIKey, Tenant
@@ -95,7 +97,7 @@ class KeyRulesForm(forms.Form):
         self, *args: Any, tenant: Tenant, policy: Policy, address: str, **more: Any
     ) -> None:
         super().__init__(*args, **more)
-        self.tenant = tenant
+        self.tenant, self._policy = tenant, policy
         tiers = [(tier.priority, _tier(tier.name, tier.priority)) for tier in policy.by_urgency]
         current = self.initial.get("ceiling", 10)
         if current not in dict(tiers):  # the tier may be gone, or the key be unbound
@@ -146,7 +148,11 @@ class KeyRulesForm(forms.Form):
             models=said["models"],
             endpoints=tuple(said["endpoints"]),
             networks=said["networks"],
+            scope=said.get("scope") or base.scope,
         )
+
+
+SCOPES = [("read", "reads"), ("write", "reads and changes")]
 
 
 class NewKeyForm(KeyRulesForm):
@@ -156,17 +162,27 @@ class NewKeyForm(KeyRulesForm):
     kind = forms.ChoiceField(
         choices=[
             ("live", "calls models"),
-            ("admin", "manages tenants, keys and the policy by API, no models"),
+            ("admin", "admin key: metrics and the management API of all tenants, no models"),
         ],
         initial="live",
-        help_text="An admin key sees and changes what all tenants do.",
+    )
+    scope = forms.ChoiceField(
+        label="An admin key",
+        choices=SCOPES,
+        initial="read",
+        required=False,
+        help_text="What it changes are tenants, keys and the policy, of everybody.",
     )
     field_order = ["name", "service", "term", "ceiling", "models", "endpoints", "networks", "kind"]
 
     def __init__(self, *args: Any, may_make_admin: bool, **more: Any) -> None:
         super().__init__(*args, **more)
         if not may_make_admin:
-            del self.fields["kind"]
+            del self.fields["kind"], self.fields["scope"]
+
+    def clean_scope(self) -> str:
+        """Named after ``kind``, so known by then: a key that calls models has none."""
+        return self.cleaned_data["scope"] if self.cleaned_data.get("kind") == "admin" else "read"
 
     def expires_at(self, now: datetime) -> datetime | None:
         term = self.cleaned_data["term"]
@@ -180,6 +196,8 @@ class EditKeyForm(KeyRulesForm):
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         help_text="It ends with this day, in UTC. Empty: valid until revoked.",
     )
+    scope = forms.ChoiceField(label="An admin key that", choices=SCOPES)
+    seen = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
     field_order = ["name", "service", "expires_on", "ceiling", "models", "endpoints", "networks"]
 
     def __init__(self, *args: Any, key: APIKey, **more: Any) -> None:
@@ -194,8 +212,12 @@ class EditKeyForm(KeyRulesForm):
             "models": "\n".join(rules.models),
             "endpoints": list(rules.endpoints),
             "networks": "\n".join(rules.networks),
+            "scope": rules.scope,
+            "seen": fingerprint(key),
         }
         super().__init__(*args, initial=initial, **more)
+        if key.kind != APIKey.Kind.ADMIN:
+            del self.fields["scope"]
 
     @property
     def key(self) -> APIKey:
@@ -207,6 +229,21 @@ class EditKeyForm(KeyRulesForm):
         if ends and begins and ends <= begins:
             self.add_error("expires_on", f"It is valid from {begins:%Y-%m-%d} on: end later.")
         return said
+
+    def say_what_moved(self, key: APIKey) -> None:
+        """Beside each field what it is at present, where that is not what was typed.
+
+        Sent once more, what was typed counts: whoever sends it has seen what goes.
+        """
+        present = EditKeyForm(key=key, tenant=self.tenant, policy=self._policy, address="").initial
+        self.add_error(None, "Somebody changed this key meanwhile. Save again to have it as below.")
+        for name in self.fields.keys() - {"seen"}:
+            there = _parts(present[name])
+            if _parts(self[name].value()) != there:
+                self.add_error(name, f"At present: {', '.join(there) or 'empty'}.")
+        again: Any = copy(self.data)
+        again["seen"] = present["seen"]
+        self.data = again
 
     def _expires_at(self) -> datetime | None:
         """The end of the day said; the moment itself where the day did not change."""
@@ -246,6 +283,12 @@ class RotateForm(forms.Form):
         if name in self._taken:
             raise forms.ValidationError("A key in use has this name.")
         return name
+
+
+def _parts(value: Any) -> list[str]:
+    """A field's value as it is compared and told."""
+    parts = value if isinstance(value, list) else _lines("" if value is None else str(value))
+    return [str(part) for part in parts]
 
 
 def _bounded(values: list[str], what: str) -> tuple[str, ...]:

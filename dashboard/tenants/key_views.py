@@ -64,9 +64,13 @@ def edit(request: HttpRequest, tenant: Tenant, id8: str) -> HttpResponse:
     form = EditKeyForm(request.POST or None, key=key, **_about(request, tenant))
     if request.method == "POST" and form.is_valid():
         try:
-            changes.edit_key(request, key, form.columns())
+            changes.edit_key(request, key, form.columns(), form.cleaned_data["seen"])
         except IntegrityError:
             form.add_error("name", TAKEN)
+        except changes.Moved:
+            form.say_what_moved(_own_key(request, tenant, id8))
+            context = {"form": form, "tenant": tenant, "key": key}
+            return render(request, "tenants/key_edit.html", context, status=409)
         else:
             messages.success(request, f"{key.id8} is changed, in force within 1 s.")
             return redirect("tenant:page", tenant.slug)

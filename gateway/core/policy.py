@@ -95,6 +95,7 @@ class KeyRules(_Document, frozen=True):
     endpoints: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()  # "10.2.0.0/16", "2001:db8::/32": where callers may come from
     limits: Limits = field(default_factory=Limits)
+    scope: Literal["read", "write"] = "read"  # of an admin key: whether it changes anything
 
 
 SERVICE_TIERS: dict[str, str | None] = {

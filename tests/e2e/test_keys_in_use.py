@@ -24,7 +24,9 @@ def laneway(tmp_path_factory):
 @pytest.fixture(scope="module")
 def robot(laneway):
     """The management API with an admin key, which is in ``robot.headers``."""
-    told = laneway.manage("issuekey", "default", "--name", "robot", "--kind", "admin")
+    told = laneway.manage(
+        "issuekey", "default", "--name", "robot", "--kind", "admin", "--scope", "write"
+    )
     key = re.search(r"lw_admin_\w+", told)[0]
     headers = {"Authorization": f"Bearer {key}"}
     with httpx.Client(base_url=f"{laneway.address}/api/v1", headers=headers) as client:

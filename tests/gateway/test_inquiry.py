@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from gateway.core.policy import KeyRules
 from tests.support.clock import until
 
 
@@ -96,6 +97,24 @@ async def test_an_admin_reads_why_a_request_waits(gateway):
     assert why["explanation"]["binds"] == "limit"
     assert why["explanation"]["tenant"] == "acme"
     assert why["explanation"]["bound_cost"] > 0
+
+
+@pytest.mark.parametrize(
+    ("key_rules", "status"),
+    [({}, 403), ({"admin": KeyRules(scope="write")}, 200)],
+    ids=["reads", "changes"],
+)
+async def test_an_admin_key_that_reads_calls_nothing_off(gateway, status):
+    async with gateway.chat("chat") as call:
+        await until(lambda: gateway.vllm.generations)
+        id = (await asked(gateway, "/v1/requests", key="admin")).json()["data"][0]["id"]
+        answer = await asked(gateway, f"/v1/requests/{id}", key="admin", method="DELETE")
+        if status == 403:
+            gateway.vllm.generations[0].finish()
+        await call.done()
+
+    assert answer.status == status
+    assert (call.status == 200) is (status == 403)
 
 
 async def test_a_stream_that_asked_is_told_its_place_while_it_waits(gateway):

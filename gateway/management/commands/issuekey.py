@@ -29,6 +29,12 @@ class Command(BaseCommand):
             default="live",
             help="admin: for the management API and /metrics, calls no models",
         )
+        add(
+            "--scope",
+            choices=("read", "write"),
+            default="read",
+            help="of an admin key: write changes tenants, keys and the policy (default: read)",
+        )
         add("--days", type=int, default=180, help="until it expires; 0: never (default: 180)")
         add("--json", action="store_true", help="the key and what is known of it, as one object")
 
@@ -47,7 +53,7 @@ class Command(BaseCommand):
                 tenant,
                 options["name"],
                 kind=options["kind"],
-                rules=KeyRules(ceiling=options["ceiling"]),
+                rules=KeyRules(ceiling=options["ceiling"], scope=options["scope"]),
                 expires_at=expires_at,
             )
         except IntegrityError:

@@ -5,7 +5,7 @@ import json
 import pytest
 from django.test import Client
 
-from gateway.core.policy import default_policy
+from gateway.core.policy import KeyRules, default_policy
 from gateway.models import APIKey, PolicyVersion, Tenant
 
 
@@ -27,7 +27,7 @@ def robot(ops):
 
 
 def _issued(ops):
-    return APIKey.objects.issue(ops, "terraform", kind="admin")
+    return APIKey.objects.issue(ops, "terraform", kind="admin", rules=KeyRules(scope="write"))
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """Keys by API: issued once, rotated, changed, taken out of use."""
 
 from datetime import datetime, timedelta
+from importlib import import_module
 
 import pytest
+from django.apps import apps
 from django.utils import timezone
 
 from dashboard.api.models import KeptAnswer
+from dashboard.audit.log import record
 from dashboard.audit.models import AuditEvent
 from gateway import keys
 from gateway.models import APIKey
@@ -157,3 +160,68 @@ def test_an_admin_key_can_replace_itself(call, robot):
     assert new["kind"] == "admin"
     assert call("GET", "/tenants").status_code == 401
     assert call("GET", "/tenants", key=new["key"]).status_code == 200
+
+
+CHANGES = [
+    ("POST", "/tenants", {"slug": "dune", "name": "Dune"}),
+    ("PATCH", "/tenants/acme", {"name": "Other"}),
+    ("POST", "/tenants/acme/suspend", WHY),
+    ("POST", "/tenants/acme/keys", {"name": "more"}),
+    ("PATCH", "/keys/{id}", {"name": "other"}),
+    ("POST", "/keys/{id}/rotate", {}),
+    ("POST", "/keys/{id}/revoke", WHY),
+    ("POST", "/policy", {"document": {}, "message": "mine"}),
+    ("POST", "/policy/versions/1/rollback", WHY),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CHANGES, ids=[c[1] for c in CHANGES])
+def test_an_admin_key_that_reads_changes_nothing(call, refused, prod, acme, method, path, body):
+    reader, whole = APIKey.objects.issue(acme, "grafana", kind="admin")
+    before = AuditEvent.objects.count()
+
+    answer = call(method, path.format(**prod), body, key=whole, if_match="*")
+
+    assert refused(answer)[:2] == (403, "key_read_only")
+    assert reader.id8 in answer.json()["error"]["message"]
+    assert AuditEvent.objects.count() == before
+
+
+def test_an_admin_key_that_reads_reads_plans_and_tries(call, acme):
+    _, whole = APIKey.objects.issue(acme, "grafana", kind="admin")
+    document = call("GET", "/policy", key=whole).json()["document"]
+
+    assert call("POST", "/policy/plan", {"document": document}, key=whole).status_code == 200
+    tried = {"slug": "dune", "name": "Dune"}
+    assert call("POST", "/tenants", tried, key=whole, query="?dry_run=1").status_code == 201
+    assert call("GET", "/tenants/dune", key=whole).status_code == 404
+
+
+def test_what_an_admin_key_may_is_said_and_changed(call, refused, acme, prod):
+    made = call("POST", "/tenants/acme/keys", {"name": "ci", "kind": "admin"})
+    assert made.json()["scope"] == "read"
+    path = f"/keys/{made.json()['id']}"
+
+    wider = call("PATCH", path, {"scope": "write"}, if_match=made["ETag"])
+
+    assert wider.json()["scope"] == "write"
+    told = AuditEvent.objects.get(verb="key.edited")
+    assert (told.before, told.after) == ({"scope": "read"}, {"scope": "write"})
+    assert prod["scope"] is None
+    of_prod = call("PATCH", f"/keys/{prod['id']}", {"scope": "write"}, if_match="*")
+    assert refused(of_prod)[0::2] == (422, "scope")
+
+
+def test_an_upgrade_lets_those_go_on_that_changed_something_and_no_others(acme):
+    make = import_module("dashboard.api.migrations.0002_admin_key_scope").say
+    rows = [APIKey.objects.issue(acme, name, kind="admin")[0] for name in ("terraform", "grafana")]
+    for row in rows:
+        del row.rules["scope"]  # as it was before there was one
+        row.save()
+        record(f"key {row.id8}", "key.revoked", f"key:{row.id8}")
+    record(f"key {rows[0].id8}", "tenant.created", "tenant:dune")
+
+    make(apps, None)
+
+    scopes = [APIKey.objects.get(pk=row.pk).as_rules().scope for row in rows]
+    assert scopes == ["write", "read"]

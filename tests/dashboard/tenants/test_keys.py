@@ -140,6 +140,22 @@ def test_an_admin_makes_an_admin_key(ada, acme):
     assert APIKey.objects.get().kind == "admin"
 
 
+@pytest.mark.parametrize(
+    ("said", "scope"),
+    [({}, "read"), ({"scope": "read"}, "read"), ({"scope": "write"}, "write")],
+)
+def test_an_admin_key_reads_unless_somebody_says_that_it_changes(ada, acme, said, scope):
+    ada.post(NEW, key_form(kind="admin", **said))
+
+    key = APIKey.objects.get()
+    assert key.as_rules().scope == scope
+    shown = {"read": "admin, reads", "write": "admin, changes"}[scope]
+    assert shown in ada.get("/tenant/acme/").content.decode()
+    of_models = key_form(name="other", kind="live", scope="write")
+    ada.post(NEW, of_models)
+    assert APIKey.objects.get(name="other").as_rules().scope == "read"
+
+
 def test_fields_of_no_form_are_not_taken(tess, acme, birch):
     tess.post(NEW, key_form(tenant=birch.pk, status="revoked", id8="AAAAAAAA", digest="x"))
 
@@ -224,6 +240,33 @@ def test_an_edit_that_changes_nothing_moves_no_moment(tess, prod):
     again = APIKey.objects.get()
     assert again.expires_at == key.expires_at
     assert acts() == []
+
+
+def test_two_who_edit_a_key_lose_nothing(tess, prod):
+    key, _ = prod
+    address = f"/tenant/acme/keys/{key.id8}/edit/"
+
+    def seen(page) -> str:
+        return re.search(r'name="seen" value="(\w+)"', page.content.decode())[1]
+
+    mine = {"name": "prod-1", "service": "search", "ceiling": "8", "models": "qwen"}
+    mine |= {"expires_on": "2999-12-31", "seen": seen(tess.get(address))}
+    rules = {**key.rules, "models": ["qwen", "llama"], "networks": ["10.2.0.0/16"]}
+    APIKey.objects.filter(pk=key.pk).update(rules=rules)  # by another, meanwhile
+
+    late = tess.post(address, mine)
+
+    html = late.content.decode()
+    assert late.status_code == 409
+    assert "Somebody changed this key meanwhile" in html
+    assert "At present: qwen, llama." in html
+    assert "At present: 10.2.0.0/16." in html
+    assert 'value="search"' in html
+    assert acts() == []
+
+    assert tess.post(address, mine | {"seen": seen(late)}).status_code == 302
+    key.refresh_from_db()
+    assert (key.service, key.as_rules().models) == ("search", ("qwen",))
 
 
 def test_a_name_in_use_and_a_wrong_day_are_refused(tess, acme, prod):
