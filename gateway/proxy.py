@@ -182,11 +182,12 @@ class Proxy:
             prefix=call.prefix,
             expires_at_ms=expires_at_ms,
             footprint=footprint,
+            sequences=call.sequences,
             key=caller.key_id8,
             model=call.model,
             task_type=wanted.task_type,
         )
-        pool.steering.arrived(charged.placement.tier.priority)
+        pool.steering.arrived(charged.placement.tier.priority, call.sequences)
         self.recorder.arrived(journey)
         turn = pool.queue.turn(submit)
         try:

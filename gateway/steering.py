@@ -64,8 +64,8 @@ class Steering:
 
     # What was seen
 
-    def arrived(self, priority: int) -> None:
-        self._law.arrived(priority, self._queue.now_ms())
+    def arrived(self, priority: int, sequences: int) -> None:
+        self._law.arrived(priority, self._queue.now_ms(), sequences)
 
     def finished(self, priority: int, e2e_s: float) -> None:
         """``e2e_s`` from dispatch to the end."""

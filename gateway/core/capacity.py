@@ -53,7 +53,8 @@ class Scrape(NamedTuple):
 class Seen(NamedTuple):
     """What the gateway itself saw of a backend, read together with the scrape.
 
-    The engine counts sequences: a request for n choices holds n of ``in_flight``.
+    The engine counts sequences, and so does ``in_flight``: were a request for 32 choices one, the
+    31 that wait for it in the engine would read as a queue that throws M to the floor.
     """
 
     in_flight: int  # slots taken, raised at dispatch, low and urgent together
@@ -352,11 +353,11 @@ class Reserve(Struct, frozen=True, kw_only=True):
         return faded / URGENT_DECAY_S * self.e2e_s
 
 
-def arrived(reserve: Reserve, now_ms: int) -> Reserve:
-    """An urgent request came to the door."""
+def arrived(reserve: Reserve, now_ms: int, sequences: int = 1) -> Reserve:
+    """An urgent request for so many slots came to the door."""
     passed_s = max(0, now_ms - reserve.arrived_at_ms) / 1000
     faded = reserve.arrivals * exp(-passed_s / URGENT_DECAY_S)
-    return replace(reserve, arrivals=faded + 1, arrived_at_ms=now_ms)
+    return replace(reserve, arrivals=faded + sequences, arrived_at_ms=now_ms)
 
 
 def finished(reserve: Reserve, e2e_s: float) -> Reserve:

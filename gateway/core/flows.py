@@ -73,7 +73,8 @@ class Request:
 
     __slots__ = (
         "arrived_ms", "avoid", "backend", "cost", "expires_at_ms", "flow", "footprint", "id", "key",
-        "level", "model", "paced", "prefix", "prompt_tokens", "seq", "state", "task_type", "weight",
+        "level", "model", "paced", "prefix", "prompt_tokens", "seq", "sequences", "state", "task_type",
+        "weight",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +85,7 @@ class Request:
         cost: int,
         prompt_tokens: int,
         footprint: int,
+        sequences: int = 1,
         prefix: str,
         arrived_ms: int,
         expires_at_ms: int | None,
@@ -98,6 +100,7 @@ class Request:
         self.cost = cost
         self.prompt_tokens = prompt_tokens
         self.footprint = footprint
+        self.sequences = sequences
         self.prefix = prefix
         self.arrived_ms = arrived_ms
         self.expires_at_ms = expires_at_ms

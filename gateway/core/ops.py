@@ -22,6 +22,7 @@ class Submit(NamedTuple):
     arrived_ms: int | None = None
     avoid: str = ""  # a backend that is taken only when no other has room
     footprint: int = 0  # KV tokens it will fill at its end: prompt and all of its output
+    sequences: int = 1  # choices times prompts: what the engine counts, so as many slots
     key: str = ""  # these three decide nothing: people find their requests by them
     model: str = ""
     task_type: str = ""

@@ -13,7 +13,9 @@ GUARDED_PERCENT = 95  # of a KV cache that less urgent requests may come to fill
 
 
 class Backend:
-    """One vLLM server.  ``in_flight`` counts facts only: dispatched and not yet released."""
+    """One vLLM server.  ``in_flight`` counts facts only, sequences dispatched and not yet released:
+    a request for several choices may be the last that fits and still go, so it may pass the limit.
+    """
 
     __slots__ = (
         "_hash", "base_limit", "footprint", "held_back", "in_flight", "most_footprint", "name",
@@ -40,6 +42,10 @@ class Backend:
     def load(self) -> int:
         """Slots taken relative to the base limit, in millionths."""
         return self.in_flight * LOAD_SCALE // max(1, self.base_limit)
+
+    def take(self, sequences: int, footprint: int) -> None:
+        self.in_flight += sequences
+        self.footprint += footprint
 
     def has_room(self, *, urgent: bool) -> bool:
         """Less urgent requests count *all* in flight against the base limit (trunk reservation)."""
@@ -154,9 +160,9 @@ class Backends:
                 return own
         return min(roomy, key=lambda backend: (backend.load, backend.name))
 
-    def give_back(self, name: str, footprint: int) -> None:
+    def give_back(self, name: str, sequences: int, footprint: int) -> None:
         backend = self.by_name[name]
-        backend.in_flight -= 1
+        backend.in_flight -= sequences
         backend.footprint -= footprint
         if backend.removed and backend.in_flight == 0:
             del self.by_name[name]

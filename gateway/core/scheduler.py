@@ -189,6 +189,7 @@ class Scheduler:
             cost=cost,
             prompt_tokens=op.prompt_tokens,
             footprint=op.footprint,
+            sequences=op.sequences,
             prefix=op.prefix,
             arrived_ms=line.now_ms if op.arrived_ms is None else op.arrived_ms,
             expires_at_ms=op.expires_at_ms,
@@ -370,8 +371,7 @@ class Scheduler:
         )
 
         self.in_flight += 1
-        backend.in_flight += 1
-        backend.footprint += request.footprint
+        backend.take(request.sequences, request.footprint)
         tier.in_flight += 1
         tenant.in_flight += 1
         flow.in_flight += 1
@@ -406,7 +406,7 @@ class Scheduler:
             change = (max(0, cost) - request.cost) * TAG_SCALE // request.weight
             line.strict.settle(flow, request.level, change)
         self.pace.give_back(request.paced)
-        self.backends.give_back(request.backend, request.footprint)
+        self.backends.give_back(request.backend, request.sequences, request.footprint)
         tenant = flow.tenant
         self.in_flight -= 1
         flow.tier.in_flight -= 1

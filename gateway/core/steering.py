@@ -49,9 +49,9 @@ class Steering:
     def urgent(self, priority: int) -> bool:
         return priority >= self.policy.urgent_threshold
 
-    def arrived(self, priority: int, now_ms: int) -> None:
+    def arrived(self, priority: int, now_ms: int, sequences: int = 1) -> None:
         if self.urgent(priority):
-            self.reserve = capacity.arrived(self.reserve, now_ms)
+            self.reserve = capacity.arrived(self.reserve, now_ms, sequences)
 
     def finished(self, priority: int, e2e_s: float) -> None:
         """``e2e_s`` from dispatch to the end."""

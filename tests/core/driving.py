@@ -140,6 +140,7 @@ class Traffic:
                     arrived_ms=draw.choice((None, None, self.now_ms - draw.randint(0, 20_000))),
                     avoid=draw.choice(("", "gpu-1")),
                     footprint=draw.choice((0, 20, 100, 700)),
+                    sequences=draw.choice((1, 1, 1, 1, 2, 5)),
                 )
             case 1:
                 return Release(self.served(), draw.choice((None, 0, 5, 100, 5_000)))

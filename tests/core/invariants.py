@@ -42,6 +42,7 @@ class Watch:
     attempts: Counter[str] = field(default_factory=Counter)  # slots asked for, by id
     sent: Counter[str] = field(default_factory=Counter)  # dispatches, by id
     footprints: dict[str, int] = field(default_factory=dict)
+    sequences: dict[str, int] = field(default_factory=dict)
     leaving: list[str] = field(default_factory=list)
     versions: set[int] = field(default_factory=set)  # that may order a dispatch of this call
     canaries: set[int] = field(default_factory=set)  # and those that order some tenants' alone
@@ -67,6 +68,7 @@ class Watch:
                 case Submit():
                     self.waiting[op.id] = op
                     self.footprints[op.id] = op.footprint
+                    self.sequences[op.id] = op.sequences
                     self.attempts[op.id] += 1
                 case Release() | Cancel() if op.id in self.running:
                     del self.running[op.id]
@@ -111,7 +113,7 @@ class Watch:
 
     def no_slot_leaks(self) -> None:
         """1: what runs is what was sent and has not come back, there and in memory."""
-        counts = Counter(self.running.values())
+        counts = self._taken(self.running)
         filled: Counter[str] = Counter()
         for id, name in self.running.items():
             filled[name] += self.footprints[id]
@@ -140,14 +142,20 @@ class Watch:
         again = {op.id for op in ops if isinstance(op, GIVES_BACK)}
         if any(isinstance(d, Dispatch) and d.id in again for d in decisions):
             return  # given back between two dispatches: what ran then is not known from outside
-        in_flight = Counter(self.ran_before.values())
+        in_flight = self._taken(self.ran_before)
         for decision in decisions:
             if isinstance(decision, Dispatch) and decision.id in self.running:
-                in_flight[decision.backend] += 1
                 backend = scheduler.backends.by_name[decision.backend]
                 low = decision.priority < scheduler.urgent_threshold
                 most = backend.base_limit if low else backend.limit
-                assert in_flight[decision.backend] <= most, "no slot for it"
+                assert in_flight[decision.backend] < most, "no slot for it"
+                in_flight[decision.backend] += self.sequences[decision.id]
+
+    def _taken(self, running: dict[str, str]) -> Counter[str]:
+        taken: Counter[str] = Counter()
+        for id, name in running.items():
+            taken[name] += self.sequences[id]
+        return taken
 
     def higher_goes_first(self, ops: Sequence[Op], decisions: Sequence[Decision]) -> None:
         """6: nobody who stood higher all the while is passed over but by rescue or reservation."""

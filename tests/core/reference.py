@@ -118,13 +118,15 @@ class Reference:
             found = [entry for entry in found if entry.op.tenant == tenant]
         return sorted(found, key=seq_of)
 
-    def running(self, tenant: str = "", backend: str = "") -> int:
+    def running(self, tenant: str = "") -> int:
         found = [entry for entry in self.entries.values() if entry.backend is not None]
         if tenant:
             found = [entry for entry in found if entry.op.tenant == tenant]
-        if backend:
-            found = [entry for entry in found if entry.backend == backend]
         return len(found)
+
+    def taken(self, backend: str) -> int:
+        """Slots: as many as the engine counts sequences."""
+        return sum(e.op.sequences for e in self.entries.values() if e.backend == backend)
 
     def tier(self, name: str) -> Tier:
         while True:
@@ -189,8 +191,7 @@ class Reference:
             name
             for name, server in self.servers.items()
             if server.open
-            and self.running(backend=name)
-            < server.limit + (self.held_back(server) if urgent else 0)
+            and self.taken(name) < server.limit + (self.held_back(server) if urgent else 0)
             and holds(name, server)
         )
 
@@ -210,7 +211,7 @@ class Reference:
                 lacking = rules.reserved * most // total - self.running(tenant=slug)
                 if min(lacking, len(able)) > 0:
                     owed[slug] = min(lacking, len(able))
-        free = sum(max(0, s.limit - self.running(backend=name)) for name, s in serving.items())
+        free = sum(max(0, s.limit - self.taken(name)) for name, s in serving.items())
         return set(owed) if free <= sum(owed.values()) else set()
 
     def choose(self, entry: Entry, urgent: bool, footprint: int) -> str:
@@ -218,8 +219,7 @@ class Reference:
         others = [name for name in names if name != entry.avoid]
         names = others or names
         loads = {
-            name: self.running(backend=name) * 1_000_000 // max(1, self.servers[name].limit)
-            for name in names
+            name: self.taken(name) * 1_000_000 // max(1, self.servers[name].limit) for name in names
         }
         if len(names) > 1 and entry.op.prefix:
             own = max(
@@ -230,7 +230,7 @@ class Reference:
                 ),
             )
             serving = [name for name, server in self.servers.items() if server.open]
-            taken = sum(self.running(backend=name) for name in serving)
+            taken = sum(self.taken(name) for name in serving)
             total = max(1, sum(self.servers[name].limit for name in serving))
             if loads[own] <= taken * 1_000_000 // total + 150_000:
                 return own
@@ -431,7 +431,7 @@ class Reference:
             self.credit += 1000 * entry.paced
         del self.entries[entry.op.id]
         backend = entry.backend or ""
-        if self.servers[backend].removed and not self.running(backend=backend):
+        if self.servers[backend].removed and not self.taken(backend):
             del self.servers[backend]
         self.refresh()
 
@@ -484,7 +484,7 @@ class Reference:
         if op.name in self.servers:
             self.servers[op.name].open = False
             self.servers[op.name].removed = True
-            if not self.running(backend=op.name):
+            if not self.taken(op.name):
                 del self.servers[op.name]
 
     def on_pause(self, op: Pause) -> None:

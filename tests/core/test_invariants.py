@@ -66,9 +66,9 @@ class KeepsSlots(Scheduler):
 
 
 class Forgetful(Backends):
-    def give_back(self, name: str, footprint: int) -> None:
+    def give_back(self, name: str, sequences: int, footprint: int) -> None:
         if footprint != 20:
-            super().give_back(name, footprint)
+            super().give_back(name, sequences, footprint)
 
 
 class TellsTwice(Scheduler):

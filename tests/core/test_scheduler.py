@@ -402,6 +402,25 @@ def test_tokens_over_the_cap_drain_at_the_tiers_mean_size():
     assert (small.until_room_ms, large.until_room_ms) == (1_000, 5_000)
 
 
+def test_a_request_takes_a_slot_for_each_of_its_sequences():
+    scheduler = scheduler_with(limit=4)
+    many = asks("many")._replace(sequences=3)
+
+    assert sent(scheduler.apply([many, asks("one"), asks("next")], 0)) == ["many", "one"]
+    assert scheduler.look(0).backends[0].in_flight == 4
+    assert sent(scheduler.apply([Release("many")], 1)) == ["next"]
+    assert scheduler.look(1).backends[0].in_flight == 2
+
+
+def test_more_sequences_than_slots_go_where_one_is_free_and_nothing_follows():
+    scheduler = scheduler_with(limit=2)
+    many = asks("many")._replace(sequences=9)
+
+    assert sent(scheduler.apply([asks("one"), many, asks("next")], 0)) == ["one", "many"]
+    assert sent(scheduler.apply([Release("one")], 1)) == []
+    assert sent(scheduler.apply([Release("many")], 2)) == ["next"]
+
+
 # Memory
 
 

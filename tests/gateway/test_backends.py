@@ -167,6 +167,7 @@ async def test_what_a_server_shows_is_seen(gateway):
     assert view.state == "up"
 
 
+@pytest.mark.parametrize("slots", [4])
 async def test_less_urgent_requests_wait_for_memory_that_the_server_shows(gateway):
     config = 'vllm:cache_config_info{block_size="16",engine="%d",num_gpu_blocks="10"} 1.0\n'
     gateway.vllm.metrics = FIGURES + config % 0 + config % 1

@@ -90,6 +90,19 @@ async def test_the_more_urgent_request_goes_first_when_a_slot_falls_free(gateway
     assert order[0] == -10
 
 
+async def test_a_request_for_two_choices_takes_two_slots(gateway):
+    async with gateway.chat("chat", n=2) as both, gateway.chat("chat") as late:
+        await until(lambda: gateway.vllm.generations and gateway.waiting == 1)
+        assert [one.body.get("n") for one in gateway.vllm.generations] == [2]
+        gateway.vllm.generations[0].finish()
+        await both.done()
+        await until(lambda: len(gateway.vllm.generations) == 2)
+        gateway.vllm.generations[1].finish()
+        await late.done()
+
+    assert (both.status, late.status, gateway.in_flight) == (200, 200, 0)
+
+
 async def test_models_are_those_the_key_may_use(gateway):
     async with gateway.ask("/v1/models", method="GET") as call:
         await call.done()
