@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gateway import errors, keys
 from gateway.auth import Caller
+from gateway.core.explain import Explanation
 from gateway.exchange import Reply, Request
 from gateway.journey import Journey
 
@@ -162,12 +163,13 @@ async def answer_why(register: Register, caller: Caller, request: Request, reply
 
 def why(one: Journey | RequestView) -> dict[str, object]:
     """A request as its owner sees it and, while it waits, what explains its place."""
-    document: dict[str, object] = {"request": view(one) if isinstance(one, Journey) else one}
-    if isinstance(one, Journey) and one.pool is not None:
-        now_ms = one.pool.queue.now_ms()
-        found = one.pool.queue.scheduler.explain(one.id, now_ms)
+    if not isinstance(one, Journey):
+        return {"request": one}
+    found = _explained(one)
+    document: dict[str, object] = {"request": _view(one, found)}
+    if one.pool is not None:
         document["explanation"] = found
-        rate = one.pool.queue.forecast.drain_per_s(now_ms)
+        rate = one.pool.queue.forecast.drain_per_s(one.pool.queue.now_ms())
         overdue = found is not None and found.rescue_in_ms is not None and found.rescue_in_ms <= 0
         if found is not None and overdue and found.bound_cost is not None and rate:
             # Only now: until a request is overdue, later arrivals may still have earlier deadlines.
@@ -176,6 +178,19 @@ def why(one: Journey | RequestView) -> dict[str, object]:
 
 
 def view(journey: Journey, *, over: bool = False) -> RequestView:
+    """``over``: it has left, and nothing explains it any more."""
+    return _view(journey, None if over else _explained(journey), over=over)
+
+
+def _explained(journey: Journey) -> Explanation | None:
+    """Why it waits where it does; costs a walk along the line."""
+    if journey.pool is None or journey.dispatch is not None:
+        return None
+    queue = journey.pool.queue
+    return queue.scheduler.explain(journey.id, queue.now_ms())
+
+
+def _view(journey: Journey, why: Explanation | None, *, over: bool = False) -> RequestView:
     caller, call, placement = journey.caller, journey.call, journey.placement
     assert caller is not None
     assert call is not None
@@ -194,14 +209,10 @@ def view(journey: Journey, *, over: bool = False) -> RequestView:
         policy_version=journey.policy_version,
         created=int(time.time() - journey.e2e_s),
     )
-    if over or dispatch is not None or journey.pool is None:
+    if why is None or journey.pool is None:
         return seen
     queue = journey.pool.queue
-    now_ms = queue.now_ms()
-    why = queue.scheduler.explain(journey.id, now_ms)
-    if why is None:
-        return seen
-    wait = queue.forecast.wait(why.tier, now_ms, why.ahead_cost)
+    wait = queue.forecast.wait(why.tier, queue.now_ms(), why.ahead_cost)
     lifted = [f"aged:+{why.aged}"] * bool(why.aged) + [f"boost:{why.boosted:+}"] * bool(why.boosted)
     return msgspec.structs.replace(
         seen,

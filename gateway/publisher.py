@@ -14,12 +14,11 @@ from itertools import count
 
 import msgspec
 from channels.layers import get_channel_layer
-from django.core.cache import cache
 
-from gateway import inquiry, questions
+from gateway import inquiry, newest, questions
 from gateway.auth import Directory
 from gateway.backends import Fleet
-from gateway.core.snapshot import Frame, encode
+from gateway.core.snapshot import Frame
 from gateway.inquiry import Register
 from gateway.overrides import Overrides
 from gateway.reclassify import reclassify
@@ -28,9 +27,6 @@ from gateway.records import Recorder, Sample
 logger = logging.getLogger(__name__)
 
 GROUP = "live"
-LATEST = "laneway.live.frame"  # the cache's key for the newest frame
-CROWDS = "laneway.live.crowds"  # beside it: how many wait, by pool, tier and tenant
-LATEST_TTL_S = 5
 TICK_S = 1.0
 LOOKS = 4  # for changes, in a tick: with one, a revoked key was served for up to 1.01 s
 Listener = Callable[[Frame], Awaitable[None]]
@@ -99,9 +95,7 @@ class Publisher:
         )
 
     async def _show(self, frame: Frame) -> None:
-        text = encode(frame).decode()
-        await cache.aset(LATEST, text, LATEST_TTL_S)
-        await cache.aset(CROWDS, self.fleet.crowds(), LATEST_TTL_S)
+        text = await newest.leave(frame, self.fleet.crowds())
         layer = get_channel_layer()
         if layer is not None:
             await layer.group_send(GROUP, {"type": "live.frame", "text": text})

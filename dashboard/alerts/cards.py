@@ -18,8 +18,8 @@ from dashboard.alerts.models import (
 )
 from dashboard.alerts.stored import restored
 from dashboard.delivery.watch import Health, health
-from dashboard.live.newest import newest_frame
 from dashboard.live.templatetags.units import seconds, span
+from gateway import newest
 from gateway.core.policy import Tier
 from gateway.core.snapshot import Frame
 from gateway.models import PolicyVersion
@@ -78,7 +78,7 @@ def cards(now: datetime) -> list[Card]:
         Incident.objects.open().select_related("rule").prefetch_related("states__rule", said)
     )
     silences = list(Silence.objects.active(now).select_related("owner", "rule"))
-    frame = newest_frame()
+    frame = newest.frame()
     tiers = {tier.name: tier for tier in PolicyVersion.objects.newest_policy().tiers}
     found = []
     for incident in opened:
@@ -196,6 +196,6 @@ def pulse(now: datetime) -> Pulse:
 
 
 def known_pools(now: datetime) -> list[str]:
-    frame = newest_frame()
+    frame = newest.frame()
     names = {pool.name for pool in frame.pools} if frame else set()
     return sorted(names | set(past.pools(now - past.KEPT)))

@@ -1,7 +1,6 @@
 """The page of what is wrong here and what to do: ``manage.py doctor`` for people with a browser."""
 
 from asgiref.sync import async_to_sync
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -9,8 +8,7 @@ from django.views.decorators.http import require_safe
 
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_watch
-from dashboard.live.newest import FRAME_KEY
-from gateway import doctor
+from gateway import doctor, newest
 from gateway.doctor.finding import WORST_FIRST
 from gateway.doctor.looking import live_of
 
@@ -21,7 +19,7 @@ HEADINGS = {"error": "Errors", "warning": "Warnings", "note": "Notes", "ok": "Wh
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
     """Asks every server while the reader waits, a few seconds at most: nothing here is stored."""
-    frame = cache.get(FRAME_KEY)
+    frame = newest.frame_text()
     live = live_of(frame.encode()) if frame else {}
     error = "" if frame else "it has published no state in the last 5 s"
     report = async_to_sync(doctor.examine)(timezone.now(), live, error)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -17,8 +16,7 @@ from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_watch
 from dashboard.audit.export import harmless
 from dashboard.live import why
-from dashboard.live.newest import FRAME_KEY
-from gateway import questions
+from gateway import newest, questions
 from gateway.core.snapshot import HeadRow
 
 SHOWN = 200
@@ -100,7 +98,7 @@ def _chosen(request: HttpRequest, answer: bytes) -> tuple[HeadRow, ...]:
 
 def _not_yet() -> HttpResponse:
     """The gateway's next tick answers; without a frame there is none."""
-    if cache.get(FRAME_KEY):
+    if newest.frame_text():
         return HttpResponse("Asking the gateway…", "text/plain", 202, headers=NO_STORE)
     return HttpResponse("The gateway says nothing.", "text/plain", 503, headers=NO_STORE)
 

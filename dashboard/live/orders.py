@@ -9,22 +9,19 @@ from datetime import UTC
 from typing import NamedTuple
 
 import msgspec
-from django.core.cache import cache
 from django.http import QueryDict
 from django.utils import timezone
 
 from dashboard.live import impact
 from dashboard.live.impact import Impact, Running
 from dashboard.live.line import FIELDS, Filter
-from dashboard.live.newest import newest_frame
 from dashboard.live.overrides import Order
-from gateway import questions
+from gateway import newest, questions
 from gateway.core.policy import Policy
 from gateway.core.selection import Selection
 from gateway.core.snapshot import Frame, HeadRow, PoolView, TierView
 from gateway.models import Override, PolicyVersion, Tenant
 
-CROWDS_KEY = "laneway.live.crowds"
 MOST_IDS = 500
 SILENT = "The gateway has said nothing for 5 s: nothing can be counted or done until it is back."
 
@@ -49,7 +46,7 @@ class Scene(NamedTuple):
 
 
 def scene() -> Scene:
-    return Scene(PolicyVersion.objects.newest_policy(), newest_frame())
+    return Scene(PolicyVersion.objects.newest_policy(), newest.frame())
 
 
 def order_of(verb: str, asked: QueryDict, now: Scene) -> Order:
@@ -155,8 +152,7 @@ def _whole_line(pool: str, waiting: int) -> tuple[HeadRow, ...] | None:
 
 
 def _crowd(takes: Callable[[str, str, str], bool]) -> list[int]:
-    crowds: dict[tuple[str, str, str], int] = cache.get(CROWDS_KEY) or {}
-    return [waiting for place, waiting in crowds.items() if takes(*place)]
+    return [waiting for place, waiting in newest.crowds().items() if takes(*place)]
 
 
 def _running(order: Order) -> Running | None:

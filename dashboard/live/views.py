@@ -4,7 +4,6 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
-from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -18,8 +17,8 @@ from dashboard.alerts import open_now, thresholds
 from dashboard.alerts.levels import Line
 from dashboard.alerts.marks import notes
 from dashboard.live import charts
-from dashboard.live.newest import FRAME_KEY
 from dashboard.live.release import release
+from gateway import newest
 from gateway.errors import GatewayError
 from gateway.models import PolicyVersion, policy_of
 
@@ -106,7 +105,7 @@ def live_api(request: HttpRequest) -> HttpResponse:
                 timezone.now(),
                 request.META.get("REMOTE_ADDR", ""),
             )
-        frame = cache.get(FRAME_KEY)
+        frame = newest.frame_text()
         if frame is None:
             raise _silent()
     except GatewayError as error:

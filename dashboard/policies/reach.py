@@ -1,16 +1,12 @@
 """Whom a change reaches: rows and the newest frame, counted."""
 
-import json
 from typing import NamedTuple
-
-from django.core.cache import cache
 
 from dashboard.policies.diff import touched
 from dashboard.policies.fields import Document
+from gateway import newest
 from gateway.core.snapshot import GroupView
 from gateway.models import APIKey, Tenant
-
-FRAME = "laneway.live.frame"  # the cache's key for the newest frame, kept 5 s by the gateway
 
 
 class Reach(NamedTuple):
@@ -33,9 +29,8 @@ def blast_radius(before: Document, after: Document) -> Reach:
 
 def groups() -> list[GroupView]:
     """Who waits under which version, while a canary runs."""
-    frame = _frame()
-    pools = frame["pools"] if frame else []
-    return [GroupView(**group) for pool in pools for group in pool.get("groups", ())]
+    frame = newest.frame()
+    return [group for pool in (frame.pools if frame else ()) for group in pool.groups]
 
 
 def tiers_that_keys_name() -> set[str]:
@@ -44,17 +39,12 @@ def tiers_that_keys_name() -> set[str]:
 
 
 def _waiting(tiers: frozenset[str] | None) -> int | None:
-    frame = _frame()
+    frame = newest.frame()
     if frame is None:
         return None
-    total = 0
-    for pool in frame["pools"]:
-        for tier in pool["tiers"]:
-            total += tier["waiting"] if tiers is None or tier["name"] in tiers else 0
-    return total
-
-
-def _frame() -> Document | None:
-    text = cache.get(FRAME)
-    frame: Document | None = json.loads(text) if text else None
-    return frame
+    return sum(
+        tier.waiting
+        for pool in frame.pools
+        for tier in pool.tiers
+        if tiers is None or tier.name in tiers
+    )

@@ -26,6 +26,7 @@ from dashboard.live.models import WallBoard
 from gateway.core.policy import default_policy
 from gateway.core.snapshot import encode
 from gateway.models import APIKey, Override, PolicyVersion
+from gateway.newest import FRAME
 from tests.support.frames import Traffic
 from tests.support.people import member, person
 
@@ -381,7 +382,7 @@ def test_every_view_carries_its_decision(name):
 
 @pytest.fixture(autouse=True)
 def frame():
-    cache.set("laneway.live.frame", encode(Traffic().frame(1.0)).decode(), 60)
+    cache.set(FRAME, encode(Traffic().frame(1.0)).decode(), 60)
     yield
     cache.clear()
 

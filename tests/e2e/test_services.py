@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.cache import CacheHandler
 from django.utils.module_loading import import_string
 
+from gateway.newest import FRAME
 from tests.support.services import postgresql, redis_server
 
 pytestmark = pytest.mark.e2e
@@ -66,9 +67,9 @@ async def test_a_frame_reaches_watchers_in_another_process(found):
 async def test_the_newest_frame_is_shared(found):
     here, there = (CacheHandler(found["CACHES"])["default"] for _ in range(2))
 
-    await here.aset("laneway.live.frame", "{}", 5)
+    await here.aset(FRAME, "{}", 5)
 
-    assert await there.aget("laneway.live.frame") == "{}"
+    assert await there.aget(FRAME) == "{}"
 
 
 def test_a_task_is_handed_over(found, redis_url):

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from gateway.core.policy import KeyRules
+from gateway.core.scheduler import Scheduler
 from tests.support.clock import until
 
 
@@ -83,13 +84,20 @@ async def test_a_tenant_may_not_read_why_since_that_names_others(gateway):
     assert (call.status, call.json()["error"]["code"]) == (403, "endpoint_not_allowed")
 
 
-async def test_an_admin_reads_why_a_request_waits(gateway):
+async def test_an_admin_reads_why_a_request_waits(gateway, monkeypatch):
+    explained, walk = [], Scheduler.explain
+
+    def counted(scheduler, id, now_ms):
+        explained.append(id)
+        return walk(scheduler, id, now_ms)
+
     async with gateway.chat("chat"), gateway.chat("chat"):
         await until(lambda: len(gateway.vllm.generations) == 2)
         async with gateway.chat("batch_inference") as low:
             await until(lambda: gateway.waiting == 1)
             newest = (await asked(gateway, "/v1/requests")).json()["data"][0]["id"]
             path = f"/api/v1/requests/{newest}/explain"
+            monkeypatch.setattr(Scheduler, "explain", counted)
             why = (await asked(gateway, path, key="admin")).json()
             low.hang_up()
 
@@ -97,6 +105,8 @@ async def test_an_admin_reads_why_a_request_waits(gateway):
     assert why["explanation"]["binds"] == "limit"
     assert why["explanation"]["tenant"] == "acme"
     assert why["explanation"]["bound_cost"] > 0
+    assert why["request"]["position"] == why["explanation"]["position"] == 1
+    assert explained == [newest]  # a walk along the line: once is enough
 
 
 @pytest.mark.parametrize(

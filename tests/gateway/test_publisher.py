@@ -17,7 +17,8 @@ from gateway.core.canary import place
 from gateway.core.policy import TenantRules, default_policy
 from gateway.inquiry import Register
 from gateway.models import APIKey, Backend, PolicyVersion, Rollout
-from gateway.publisher import GROUP, LATEST, LOOKS, Publisher
+from gateway.newest import FRAME
+from gateway.publisher import GROUP, LOOKS, Publisher
 from gateway.records import Recorder, Sample
 from tests.support.clock import until
 
@@ -53,7 +54,7 @@ async def test_a_frame_goes_to_watchers_and_stays_as_the_latest(publisher):
     assert message["type"] == "live.frame"
     assert (frame["v"], frame["seq"], frame["policy_version"]) == (1, 1, 1)
     assert frame["pools"][0]["tiers"][0]["name"] == "realtime"
-    assert await cache.aget(LATEST) == message["text"]
+    assert await cache.aget(FRAME) == message["text"]
     assert len(message["text"]) < 16_000
 
 

@@ -24,12 +24,11 @@ from channels.layers import get_channel_layer
 from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.conf import settings
-from django.core.cache import cache
 
 from dashboard.alerts.watch import Watch
 from dashboard.live.routing import websocket_urlpatterns
-from gateway import questions
-from gateway.core.snapshot import Frame, encode
+from gateway import newest, questions
+from gateway.core.snapshot import Frame
 from gateway.models import PolicyVersion, QueueSample
 from tests.support.frames import Traffic, explained
 
@@ -85,8 +84,7 @@ async def _play() -> None:
 
 
 async def _publish(frame: Frame) -> None:
-    text = encode(frame).decode()
-    await cache.aset("laneway.live.frame", text, 5)
+    text = await newest.leave(frame, {})
     layer: Any = get_channel_layer()
     await layer.group_send("live", {"type": "live.frame", "text": text})
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from msgspec.structs import replace
 
 from dashboard.audit.models import AuditEvent
+from gateway import newest
 from gateway.core.policy import TenantRules, default_policy
 from gateway.core.snapshot import encode
 from gateway.models import GatewayState, Override, PolicyVersion
@@ -36,7 +37,7 @@ def frame(db):
         traffic.second()
     shown = replace(traffic.frame(1.0), pools=tuple(_open(p) for p in traffic.frame(1.0).pools))
     show(shown)
-    cache.set("laneway.live.crowds", CROWDS, 60)
+    cache.set(newest.CROWDS, CROWDS, 60)
     yield shown
     cache.clear()
 
@@ -46,7 +47,7 @@ def _open(pool):
 
 
 def show(frame) -> None:
-    cache.set("laneway.live.frame", encode(frame).decode(), 60)
+    cache.set(newest.FRAME, encode(frame).decode(), 60)
 
 
 def signed_in(name: str, *roles: str) -> Client:

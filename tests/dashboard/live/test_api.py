@@ -6,7 +6,7 @@ import pytest
 from django.core.cache import cache
 from django.utils import timezone
 
-from dashboard.live.newest import FRAME_KEY
+from gateway import newest
 from gateway.models import APIKey, Tenant
 from tests.support.people import person
 
@@ -16,7 +16,7 @@ FRAME = '{"v":1,"seq":7}'
 
 @pytest.fixture(autouse=True)
 def frame():
-    cache.set(FRAME_KEY, FRAME, 5)
+    cache.set(newest.FRAME, FRAME, 5)
     yield
     cache.clear()
 

@@ -3,8 +3,8 @@
 import pytest
 from django.core.cache import cache
 
-from dashboard.live.newest import FRAME_KEY
 from gateway.core.snapshot import encode
+from gateway.newest import FRAME
 from tests.support.frames import Traffic
 from tests.support.people import person
 
@@ -15,7 +15,7 @@ ADDRESS = "/doctor/"
 
 @pytest.fixture(autouse=True)
 def silent():
-    cache.delete(FRAME_KEY)
+    cache.delete(FRAME)
 
 
 def test_a_finding_comes_with_what_to_do(client):
@@ -33,7 +33,7 @@ def test_a_finding_comes_with_what_to_do(client):
 def test_a_gateway_that_publishes_is_well(client):
     line = Traffic(per_s={})
     line.second()
-    cache.set(FRAME_KEY, encode(line.frame(1.0, version=1)).decode(), 5)
+    cache.set(FRAME, encode(line.frame(1.0, version=1)).decode(), 5)
     client.force_login(person("otto", "viewer"))
 
     page = client.get(ADDRESS).content.decode()

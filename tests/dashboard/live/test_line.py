@@ -8,11 +8,11 @@ from django.core.cache import cache
 
 from dashboard.live import why
 from dashboard.live.line import SHOWN, filter_of, part_of
-from dashboard.live.newest import FRAME_KEY
 from gateway import questions
 from gateway.core.ops import SetBackend, Submit
 from gateway.core.policy import default_policy
 from gateway.core.scheduler import Scheduler
+from gateway.newest import FRAME
 from tests.support.frames import Traffic
 from tests.support.people import person
 
@@ -41,7 +41,7 @@ def waiting():
 
 
 def test_a_question_is_answered_a_second_later(otto, waiting):
-    cache.set(FRAME_KEY, "{}", 5)
+    cache.set(FRAME, "{}", 5)
     assert otto.get("/live/line/").status_code == 202
     assert cache.get(questions.LINE_WANTED)
 
@@ -139,7 +139,7 @@ def test_what_the_address_says_is_never_trusted(otto):
 
 
 def test_the_file_holds_all_that_match_and_no_formula(otto, waiting):
-    cache.set(FRAME_KEY, "{}", 5)
+    cache.set(FRAME, "{}", 5)
     asked = otto.get("/live/line.csv")
     assert (asked.status_code, asked["Refresh"]) == (202, "1")
     strange = msgspec.structs.replace(waiting[0], id="=1+1", tier="batch", eta_s=(0.5, 2.0))

@@ -1,17 +1,19 @@
 """The last look, publishing, undoing, and two admins at once."""
 
-import json
-
 import pytest
 from django.core.cache import cache
 from django.utils import timezone
+from msgspec.structs import replace
 
 from dashboard.accounts.confirming import CONFIRMED, LATELY_S
 from dashboard.audit.models import AuditEvent
 from dashboard.policies import publish
 from dashboard.policies.models import Draft, StaleDraft
 from gateway.core.policy import default_policy, load
+from gateway.core.snapshot import encode
 from gateway.models import APIKey, PolicyVersion
+from gateway.newest import FRAME
+from tests.support.frames import Traffic
 
 pytestmark = pytest.mark.django_db
 
@@ -31,12 +33,11 @@ def put(client, message="launch week", **more):
 
 def test_the_page_tells_what_changes_and_whom_it_reaches(edited, acme):
     APIKey.objects.issue(acme, "one")
-    tiers = [
-        {"name": "standard", "waiting": 180},
-        {"name": "batch", "waiting": 7},
-        {"name": "x", "waiting": 9},
-    ]
-    cache.set("laneway.live.frame", json.dumps({"policy_version": 1, "pools": [{"tiers": tiers}]}))
+    frame = Traffic().frame(1.0)
+    waiting = {"critical": 9, "standard": 180, "batch": 7}
+    tiers = tuple(replace(t, waiting=waiting.get(t.name, 0)) for t in frame.pools[0].tiers)
+    shown = replace(frame, pools=(replace(frame.pools[0], tiers=tiers),))
+    cache.set(FRAME, encode(shown).decode())
 
     html = edited.get("/policy/draft/review/").content.decode()
 
