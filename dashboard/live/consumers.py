@@ -7,6 +7,8 @@ not read would pile up in memory.
 
 import asyncio
 import json
+import re
+import time
 from collections import Counter
 from functools import lru_cache
 from typing import Any
@@ -39,7 +41,7 @@ class LiveConsumer(AsyncWebsocketConsumer):
     joined = False
     whose = ""
     unanswered = 0
-    skipped = False
+    skipped_since: float | None = None  # unix seconds
     answered_at = 0.0
     checked_at = 0.0
 
@@ -68,7 +70,8 @@ class LiveConsumer(AsyncWebsocketConsumer):
         _open[self.whose] += 1
         await self.accept()
         await self.send(text_data=json.dumps({"k": "hello", "release": release()}))
-        await self._send_history()  # frames that arrive meanwhile are handled after it
+        # Frames that arrive meanwhile are handled after it.
+        await self._send_history(_since(self.scope["query_string"]))
 
     async def disconnect(self, code: int) -> None:
         if self.joined:
@@ -79,9 +82,9 @@ class LiveConsumer(AsyncWebsocketConsumer):
         """Every message of a page answers one frame; what it says besides does not matter."""
         self.answered_at = _now()
         self.unanswered = max(0, self.unanswered - 1)
-        if self.skipped and not self.unanswered:
-            self.skipped = False
-            await self._send_history()  # what it missed
+        if self.skipped_since is not None and not self.unanswered:
+            since_s, self.skipped_since = self.skipped_since, None
+            await self._send_history(since_s)
 
     async def live_frame(self, message: dict[str, Any]) -> None:
         now = _now()
@@ -97,13 +100,14 @@ class LiveConsumer(AsyncWebsocketConsumer):
             await self.close(code=SLOW)
             return
         if self.unanswered >= SKIP_AFTER:
-            self.skipped = True
+            if self.skipped_since is None:
+                self.skipped_since = time.time() - 1  # frames are a second apart
             return
         self.unanswered += 1
         await self.send(text_data='{"k":"snap",' + self.cut(message["text"]).lstrip()[1:])
 
-    async def _send_history(self) -> None:
-        for past in await _histories():
+    async def _send_history(self, since_s: float) -> None:
+        for past in await _histories(since_s):
             await self.send(text_data=json.dumps(past, separators=(",", ":")))
 
 
@@ -138,9 +142,15 @@ def _refusal(person: Any) -> int:
 
 
 @database_sync_to_async
-def _histories() -> list[dict[str, Any]]:
+def _histories(since_s: float) -> list[dict[str, Any]]:
     now = timezone.now()
-    return [history.recent(pool, now) for pool in history.pools(now)]
+    return [history.recent(pool, now, since_s) for pool in history.pools(now)]
+
+
+def _since(query: bytes) -> float:
+    """Until when the page knows the past already, in unix seconds; 0 for a fresh one."""
+    found = re.search(rb"(?:^|&)since=([0-9]{1,11})(?:&|$)", query)
+    return float(found[1]) if found else 0.0
 
 
 def _now() -> float:

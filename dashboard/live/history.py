@@ -4,7 +4,7 @@ Pure but for ``recent``, which asks for the rows.
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from gateway.models import QueueSample
@@ -25,9 +25,10 @@ class Reading(NamedTuple):
     p95_s: float | None
 
 
-def recent(pool: str, now: datetime) -> dict[str, Any]:
-    """The ``hist`` message of one pool."""
-    start = now - timedelta(seconds=WINDOW_S)
+def recent(pool: str, now: datetime, since_s: float = 0.0) -> dict[str, Any]:
+    """The ``hist`` message of one pool: the whole window, or its part from ``since_s`` on."""
+    whole_step_s = min(since_s, now.timestamp()) // STEP_S * STEP_S
+    start = max(now - timedelta(seconds=WINDOW_S), datetime.fromtimestamp(whole_step_s, UTC))
     rows = QueueSample.objects.since(start, pool).values_list(
         "at", "tier", "waiting", "oldest_s", "wait_p95_s"
     )

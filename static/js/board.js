@@ -33,7 +33,7 @@ function historyOf(name) {
 
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
 const socket = connect({
-  url: `${scheme}//${location.host}${root.dataset.socket}`,
+  url: () => `${scheme}//${location.host}${root.dataset.socket}`,
   onState(state) {
     link = state;
     tellLink();

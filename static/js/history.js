@@ -24,10 +24,17 @@ export function fromHist(hist) {
   return { stepS: hist.step_s, points };
 }
 
-/** The server's history, and after its end what only this page saw: samples are stored a little late. */
+/**
+ * What this page saw, and in its midst or before it the server's history: all of it, or what the page missed.
+ * After its end stands what only this page saw, for samples are stored a little late.
+ */
 export function merge(history, own) {
-  const end = history.points.at(-1)?.at ?? -Infinity;
-  const merged = { stepS: history.stepS, points: [...history.points] };
+  const [first, ...rest] = history.points;
+  if (!first) return { ...own, points: [...own.points] };
+  const merged = { stepS: history.stepS, points: own.points.filter(({ at }) => at < first.at) };
+  append(merged, first);
+  merged.points.push(...rest);
+  const end = history.points.at(-1).at;
   for (const point of own.points) if (point.tiers && point.at > end) append(merged, point);
   return merged;
 }

@@ -37,6 +37,7 @@ let figures = JSON.parse(find("#figures").textContent);
 let newest = null; // the last frame that came
 let frozen = null; // {frame, sinceMs, behind} while somebody holds the page still
 let cameAtMs = null; // on the monotonic clock
+let heardAtS = null; // of the last frame that was pushed: from there on the server knows more
 let polled = false;
 let link = { state: "connecting", atMs: Date.now(), failures: 0 };
 let view = read(location.search);
@@ -55,7 +56,7 @@ function historyOf(name) {
 
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
 const socket = connect({
-  url: `${scheme}//${location.host}${root.dataset.socket}`,
+  url: () => `${scheme}//${location.host}${root.dataset.socket}${heardAtS === null ? "" : `?since=${Math.floor(heardAtS)}`}`,
   onState(state) {
     link = state;
     tellLink();
@@ -65,6 +66,7 @@ const socket = connect({
     if (message.k === "hist") histories.set(message.pool, merge(fromHist(message), historyOf(message.pool)));
     if (message.k === "snap") {
       socket.send({ k: "ack", seq: message.seq });
+      heardAtS = message.at;
       take(message, false);
     }
   },

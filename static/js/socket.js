@@ -12,7 +12,7 @@ export function retryDelayMs(attempt, random = Math.random) {
 
 /**
  * @param {object} options
- * @param {string} options.url
+ * @param {() => string} options.url asked before each try
  * @param {(message: object) => void} options.onMessage
  * @param {(link: {state: "connecting"|"open"|"waiting"|"resting"|"signed-out"|"forbidden"|"crowded", atMs: number, retryAtMs?: number, failures: number}) => void} options.onState
  */
@@ -24,7 +24,7 @@ export function connect({ url, onMessage, onState, Socket = WebSocket, random = 
   function open() {
     clearTimeout(timer);
     onState({ state: "connecting", atMs: Date.now(), failures: attempt });
-    socket = new Socket(url);
+    socket = new Socket(url());
     const mine = socket;
     mine.onopen = () => onState({ state: "open", atMs: Date.now(), failures: attempt });
     mine.onmessage = ({ data }) => {

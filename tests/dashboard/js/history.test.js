@@ -55,6 +55,25 @@ test("the server's history and what this page saw make one line", () => {
   assert.deepEqual(column(merged, "standard", "waiting"), { at: [100, 102, 104], values: [1, 2, 8] });
 });
 
+test("a page that comes back gets what it missed, between what it saw before and since", () => {
+  const own = empty(2);
+  for (const [at, waiting] of [[97, 4], [98, 5], [100, 6], [113, 9]]) push(own, at, pool(waiting));
+  const missed = { step_s: 2, at: [100, 102, 104, 106], until: 107, tiers: { standard: { waiting: [6, 7, null, 8], oldest_s: [1, 1, null, 1], p95_s: [1, 1, null, 1] } } };
+
+  const merged = merge(fromHist(missed), own);
+
+  assert.deepEqual(column(merged, "standard", "waiting"), { at: [96, 98, 100, 102, 104, 106, 108, 112], values: [4, 5, 6, 7, null, 8, null, 9] });
+});
+
+test("what nobody stored stays a gap, and an empty answer takes nothing away", () => {
+  const own = empty(2);
+  push(own, 100, pool(6));
+  const later = { step_s: 2, at: [110], until: 111, tiers: { standard: { waiting: [8], oldest_s: [1], p95_s: [1] } } };
+
+  assert.deepEqual(column(merge(fromHist(later), own), "standard", "waiting"), { at: [100, 102, 110], values: [6, null, 8] });
+  assert.deepEqual(column(merge(fromHist({ step_s: 2, at: [], tiers: {} }), own), "standard", "waiting").values, [6]);
+});
+
 test("a gap that the server sent stays one when more is appended", () => {
   const hist = { step_s: 2, at: [100, 102, 130], until: 131, tiers: { standard: { waiting: [1, null, 2], oldest_s: [null, null, 1], p95_s: [null, null, 3] } } };
 

@@ -59,7 +59,7 @@ test("a socket that closes is opened again, later each time until a message come
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
   FakeSocket.all = [];
   const states = [];
-  connect({ url: "ws://here", onMessage() {}, onState: (link) => states.push(link), Socket: FakeSocket, random: () => 1 });
+  connect({ url: () => "ws://here", onMessage() {}, onState: (link) => states.push(link), Socket: FakeSocket, random: () => 1 });
 
   FakeSocket.all[0].onclose({ code: 1006 });
   mock.timers.tick(1000);
@@ -77,7 +77,7 @@ test("signed out is told from a lost connection", () => {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
   FakeSocket.all = [];
   const states = [];
-  connect({ url: "ws://here", onMessage() {}, onState: ({ state }) => states.push(state), Socket: FakeSocket });
+  connect({ url: () => "ws://here", onMessage() {}, onState: ({ state }) => states.push(state), Socket: FakeSocket });
 
   FakeSocket.all[0].onclose({ code: 4401 });
 
@@ -88,7 +88,7 @@ test("signed out is told from a lost connection", () => {
 test("a silent socket is given up, and its late close starts no second try", () => {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
   FakeSocket.all = [];
-  const socket = connect({ url: "ws://here", onMessage() {}, onState() {}, Socket: FakeSocket, random: () => 1 });
+  const socket = connect({ url: () => "ws://here", onMessage() {}, onState() {}, Socket: FakeSocket, random: () => 1 });
 
   socket.abandon();
   FakeSocket.all[0].onclose({ code: 1006 });
@@ -122,7 +122,7 @@ test("a tab nobody sees rests, and comes back when asked", () => {
   mock.timers.enable({ apis: ["setTimeout", "Date"] });
   FakeSocket.all = [];
   const states = [];
-  const socket = connect({ url: "ws://here", onMessage() {}, onState: ({ state }) => states.push(state), Socket: FakeSocket, random: () => 1 });
+  const socket = connect({ url: () => "ws://here", onMessage() {}, onState: ({ state }) => states.push(state), Socket: FakeSocket, random: () => 1 });
 
   socket.rest();
   FakeSocket.all[0].onclose({ code: 1000 });

@@ -1,6 +1,7 @@
 """The live websocket: who may listen, what they hear, and what becomes of those who do not answer."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from channels.auth import AuthMiddlewareStack
@@ -8,8 +9,6 @@ from channels.db import database_sync_to_async
 from channels.layers import channel_layers, get_channel_layer
 from channels.routing import URLRouter
 from channels.testing import WebsocketCommunicator
-from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
@@ -23,7 +22,7 @@ from gateway.core.snapshot import encode
 from gateway.models import QueueSample
 from tests.support.clock import until
 from tests.support.frames import Traffic
-from tests.support.people import person
+from tests.support.people import person, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,17 +40,24 @@ def layer():
 def sign_in(name="otto"):
     """A session in the database, as signing in would leave it. Returns the person and the cookie."""
     otto = person(name, "viewer")
-    session = SessionStore()
-    session[SESSION_KEY] = str(otto.pk)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
-    session[HASH_SESSION_KEY] = otto.get_session_auth_hash()
-    session.save()
-    return otto, session.session_key
+    return otto, signed_in(otto)
 
 
-def socket(session_key=""):
+def socket(session_key="", query=""):
     cookie = f"sessionid={session_key}".encode()
-    return WebsocketCommunicator(application, "/ws/live/", headers=[(b"cookie", cookie)])
+    return WebsocketCommunicator(application, f"/ws/live/{query}", headers=[(b"cookie", cookie)])
+
+
+def sampled(at, waiting):
+    return QueueSample(
+        pool="default",
+        tier="standard",
+        at=datetime.fromtimestamp(at, UTC),
+        waiting=waiting,
+        in_flight=1,
+        in_per_s=1,
+        out_per_s=1,
+    )
 
 
 async def publish(frame=None):
@@ -103,15 +109,7 @@ async def test_somebody_who_was_let_go_may_not_watch():
 
 
 async def test_history_comes_first():
-    await QueueSample.objects.acreate(
-        pool="default",
-        tier="standard",
-        at=timezone.now(),
-        waiting=5,
-        in_flight=1,
-        in_per_s=1,
-        out_per_s=1,
-    )
+    await sampled(timezone.now().timestamp(), 5).asave()
     _, key = await sign_in()
     page = socket(key)
     await page.connect()
@@ -121,6 +119,49 @@ async def test_history_comes_first():
 
     assert (heard["k"], heard["tiers"]["standard"]["waiting"]) == ("hist", [5])
     await page.disconnect()
+
+
+@pytest.mark.parametrize(
+    ("query", "waiting"),
+    [
+        ("", [9, None, 5, 5, 5]),
+        ("?since={two}", [5, 5]),
+        ("?since={two}.5", [9, None, 5, 5, 5]),  # no whole number: as if nothing was said
+        ("?since=nan", [9, None, 5, 5, 5]),
+    ],
+)
+async def test_a_page_that_comes_back_gets_the_gap_alone(query, waiting):
+    now = int(timezone.now().timestamp()) // 2 * 2
+    moments = [now - ago_s for ago_s in (60, 4, 2, 0)]
+    await QueueSample.objects.abulk_create(sampled(at, 9 if at < now - 30 else 5) for at in moments)
+    _, key = await sign_in()
+    page = socket(key, query.format(two=now - 2))
+    await page.connect()
+    await page.receive_json_from()
+
+    heard = await page.receive_json_from()
+
+    assert heard["tiers"].get("standard", {"waiting": []})["waiting"] == waiting
+    await page.disconnect()
+
+
+async def test_a_page_that_was_skipped_gets_what_it_missed(watching):
+    await QueueSample.objects.abulk_create(
+        sampled(timezone.now().timestamp() - ago_s, waiting)
+        for ago_s, waiting in ((60, 9), (-5, 7))
+    )
+    for _ in range(consumers.SKIP_AFTER + 1):
+        await publish()
+    for _ in range(consumers.SKIP_AFTER):
+        await watching.receive_json_from()
+    assert await watching.receive_nothing()  # the fourth is skipped
+
+    for _ in range(consumers.SKIP_AFTER):
+        await watching.send_json_to({"k": "ack"})
+
+    heard = await watching.receive_json_from()
+
+    assert (heard["k"], heard["tiers"]["standard"]["waiting"]) == ("hist", [7])
 
 
 async def test_three_unanswered_frames_are_enough(watching):

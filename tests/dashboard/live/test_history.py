@@ -92,6 +92,20 @@ def test_recent_reads_one_pool_and_no_more_than_the_window():
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("since_ago_s", "waiting"),
+    [(2000, [4, None, 9, 5]), (11, [9, 5]), (9, [5]), (-1e9, [])],  # a clock may be wrong
+)
+def test_recent_brings_what_a_page_missed_by_whole_steps(since_ago_s, waiting):
+    rows = [sample(899, 4), sample(12, 8), sample(11, 9), sample(9.5, 5)]
+    QueueSample.objects.bulk_create(rows)
+
+    past = history.recent("default", NOW, NOW.timestamp() - since_ago_s)
+
+    assert past["tiers"].get("standard", {"waiting": []})["waiting"] == waiting
+
+
+@pytest.mark.django_db
 def test_pools_are_those_with_samples_in_the_window():
     QueueSample.objects.bulk_create(
         [sample(5, 1), sample(5, 1, pool="gpu"), sample(5000, 1, pool="gone")]
