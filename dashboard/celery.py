@@ -36,6 +36,11 @@ app.conf.beat_schedule = {
         "schedule": 15.0,
         "options": {"expires": 15},
     },
+    "ended-overrides": {
+        "task": "dashboard.live.tasks.record_ended_overrides",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
     "prune-usage": {"task": "gateway.tasks.prune_usage", "schedule": 3600.0},
 }
 

@@ -193,6 +193,16 @@ def undo(request: HttpRequest, pk: int) -> Override:
     return back
 
 
+def record_ended(now: datetime) -> None:
+    """Put into the trail what ran its term, which no person's request did; once, whoever tries."""
+    Override.objects.end_due(now)  # also while no gateway runs
+    for row in Override.objects.ran_out().order_by("ended_at"):
+        with transaction.atomic():
+            if Override.objects.claim_end(row.pk):
+                ran_until = {"ended_at": row.ended_at}
+                _record(None, "override.ended", row, before=_kept(row), after=ran_until)
+
+
 def _held(pk: int) -> Override:
     Revision.move()
     return Override.objects.get(pk=pk)
@@ -227,6 +237,10 @@ def _kept(row: Override) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value not in ("", None, [], {})}
 
 
-def _record(request: HttpRequest, verb: str, row: Override, **details: Any) -> None:
+def _record(request: HttpRequest | None, verb: str, row: Override, **details: Any) -> None:
+    """Also in the trail of the tenant, where it is about one alone."""
+    named = row.selection.get("tenant", [])
+    tenant = row.tenant or (named[0] if len(named) == 1 else "")
     object = f"tenant:{row.tenant}" if row.tenant else row.scope
-    record(request.user, verb, object, tenant=row.tenant, request=request, **details)
+    by = request.user if request else "system"
+    record(by, verb, object, tenant=tenant, request=request, **details)

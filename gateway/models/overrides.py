@@ -63,6 +63,14 @@ class OverrideRows(AnnouncedRows["Override"]):
         due = self.filter(ended_at=None, ends_at__lte=at)
         return due.update(ended_at=F("ends_at")) if due.exists() else 0
 
+    def ran_out(self) -> "OverrideRows":
+        """Those that ran their term and that no trail tells of yet."""
+        return self.filter(ended_at__isnull=False, ended_by="", end_recorded=False)
+
+    def claim_end(self, pk: int) -> bool:
+        """Whether it is this caller's to record.  Not announced, as an answer is not."""
+        return bool(models.QuerySet.update(self.ran_out().filter(pk=pk), end_recorded=True))
+
     def answer(self, pk: int, applied: int, at: datetime) -> None:
         """Add one gateway's answer.  Not announced: no gateway has anything to do about it."""
         models.QuerySet.update(
@@ -98,6 +106,9 @@ class Override(Announced):
     ends_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     ended_by = models.CharField(max_length=150, blank=True)  # "" while ended: it ran its term
+    end_recorded = models.BooleanField(
+        default=False
+    )  # of one that ran its term: in the audit trail
     edits = models.PositiveIntegerField(default=0)
     changed_at = models.DateTimeField()
     changed_by = models.CharField(max_length=150)

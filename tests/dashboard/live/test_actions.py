@@ -5,12 +5,14 @@ from itertools import count
 
 import pytest
 from django.core.cache import cache
+from django.core.serializers.json import DjangoJSONEncoder
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from msgspec.structs import replace
 
 from dashboard.audit.models import AuditEvent
+from dashboard.live.overrides import record_ended
 from gateway import newest
 from gateway.core.policy import TenantRules, default_policy
 from gateway.core.snapshot import encode
@@ -353,6 +355,25 @@ def test_fifteen_minutes_more_unless_it_moved_meanwhile(otto, ada):
     assert "Changed by otto" in late.content.decode()
     before, row = row, Override.objects.get()
     assert row.ends_at - before.ends_at == timedelta(minutes=15)
+
+
+def test_an_end_that_nobody_ordered_is_in_the_trail_once(otto, ada):
+    pause(otto)
+    drain = filled("drain", typed="batch")
+    ada.post(address("drain", **TIER), drain)  # a person ends the pause
+    later = timezone.now() + timedelta(minutes=16)
+
+    record_ended(timezone.now())
+    assert not AuditEvent.objects.filter(actor="system").exists()
+    record_ended(later)
+    record_ended(later)
+
+    (event,) = AuditEvent.objects.filter(actor="system")
+    row = Override.objects.get(key=drain["key"])
+    assert (event.verb, event.object) == ("override.ended", "tier:default/batch")
+    assert event.before["order"] == "drained batch"
+    assert event.after["ended_at"] == DjangoJSONEncoder().default(row.ends_at)
+    assert (row.ended_at, row.ended_by) == (row.ends_at, "")
 
 
 def test_nothing_is_extended_past_a_day_or_after_its_end(otto):
