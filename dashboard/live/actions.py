@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from dashboard.accounts.confirming import ask_again
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_operate, may_watch
 from dashboard.live import orders, overrides
@@ -75,6 +76,8 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
     if request.method == "POST":
         order = order._replace(tier=request.POST.get("tier", "") if verb == "move" else order.tier)
     effect, seen = orders.look(order, now)
+    if effect.level >= 2 and not effect.cannot:
+        ask_again(request)
     context: dict[str, Any] = {"effect": effect, "cannot": effect.cannot, "about": _about(order)}
     if request.method != "POST":
         context["form"] = OrderForm(verb, effect, now.policy, initial=fresh(verb, seen))

@@ -43,11 +43,14 @@ function countDown() {
 
 // Dialogs
 
+let opened = ""; // what the dialog is about, as a page of its own
+
 export async function open(address) {
+  opened = address;
   const answer = await fetch(asFragment(address)).catch(() => null);
-  if (answer?.redirected) location.assign(address); // signed out meanwhile
+  if (answer?.redirected || answer?.status === 403) location.assign(address); // its page says what comes first
   else if (answer?.ok || answer?.status === 404) fill(await answer.text());
-  else tell(answer?.status === 403 ? "Your account may not do this." : "The server does not answer. Nothing was done.");
+  else tell("The server does not answer. Nothing was done.");
 }
 
 function fill(text) {
@@ -67,6 +70,7 @@ export async function send(address, data) {
     follow(order, toast(order));
     renewStrips();
   } else if (parsed(text).querySelector("[data-act-form]")) fill(text);
+  else if (answer.redirected && dialog.open) location.assign(opened); // asked again who this is
   else tell(answer.status === 403 ? "Your account may not do this." : "That did not work. Nothing was done.");
 }
 

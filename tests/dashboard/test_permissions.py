@@ -291,8 +291,9 @@ POSTED = {
 }
 # Whatever else takes a POST asks again who it is, 15 minutes after somebody last proved it.
 NOT_ASKED_AGAIN = {
-    "orders on call end by themselves, and at night a minute counts": {
-        *(name for name in OPEN_TO if name.startswith("live:act")),
+    "most orders on call end by themselves, and at night a minute counts": {
+        "live:act",  # asks where a name is to be typed: live/test_actions.py
+        "live:act move",
         "live:end",
         "live:extend",
         "live:undo",

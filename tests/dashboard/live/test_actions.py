@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from msgspec.structs import replace
 
+from dashboard.accounts.confirming import CONFIRMED, LATELY_S
 from dashboard.audit.models import AuditEvent
 from dashboard.live.overrides import record_ended
 from gateway import newest
@@ -52,9 +53,9 @@ def show(frame) -> None:
     cache.set(newest.FRAME, encode(frame).decode(), 60)
 
 
-def signed_in(name: str, *roles: str) -> Client:
+def signed_in(name: str, *roles: str, password: str | None = None) -> Client:
     browser = Client()
-    browser.force_login(person(name, *roles))
+    browser.force_login(person(name, *roles, password=password))
     return browser
 
 
@@ -133,6 +134,29 @@ def test_a_drain_wants_the_tiers_name_and_a_reason(otto):
     assert (nothing.status_code, wrong.status_code, right.status_code) == (422, 422, 302)
     assert "engine upgrade" in wrong.content.decode()  # what was typed stays
     assert Override.objects.get().verb == "drain"
+
+
+@pytest.mark.parametrize(
+    ("verb", "about", "fields", "asked"),
+    [
+        ("drain", TIER, {"typed": "batch"}, True),
+        ("evict", TIER, {"typed": "evict"}, True),
+        ("evict", {"pool": "default", "tenant": "acme", "tier": "standard"}, {}, False),
+        ("pause", TIER, {}, False),
+    ],
+)
+def test_what_cannot_be_taken_lightly_asks_again_who_it_is(verb, about, fields, asked):
+    olga = signed_in("olga", "on-call", password="correct horse")
+    session = olga.session
+    session[CONFIRMED] -= LATELY_S
+    session.save()
+
+    shown = olga.get(address(verb, **about))
+    sent = olga.post(address(verb, **about), filled(verb, **fields))
+
+    assert [answer.status_code for answer in (shown, sent)] == ([302, 302] if asked else [200, 302])
+    assert ("/again/" in sent.url) is asked
+    assert Override.objects.exists() is not asked
 
 
 @pytest.mark.parametrize(
