@@ -43,7 +43,7 @@ bench: .venv/dev ## Measure on this machine; judges nothing
 	$(BIN)/python -m tests.bench.bench_scheduler
 	$(BIN)/python tests/bench/gateway.py
 
-soak: .venv/dev ## An hour under load: does any process grow, is a slot lost? (TIME=3600)
+soak: .venv/dev ## An hour under load: does any process grow, is a slot lost? docs/bench/soak.md (TIME=3600)
 	$(BIN)/python tests/bench/soak.py --seconds $(or $(TIME),3600)
 
 .venv/bin/python:

@@ -28,17 +28,9 @@ from tests.support.started_site import ROOT, Site, site
 A_PERSON = 10  # sockets that one may have open
 STALL_S = 45
 SESSIONS = """
-from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
-from tests.support.people import person
+from tests.support.people import person, signed_in
 for n in range({people}):
-    one, session = person(f"watcher-{{n}}", "viewer"), SessionStore()
-    session[SESSION_KEY] = str(one.pk)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
-    session[HASH_SESSION_KEY] = one.get_session_auth_hash()
-    session.save()
-    print("session", session.session_key)
+    print("session", signed_in(person(f"watcher-{{n}}", "viewer")))
 """
 
 
