@@ -58,10 +58,9 @@ def _refused_share(tier: TierView) -> Sample:
     return _share(refused, refused + tier.in_per_s * 60)
 
 
-def _burn(tier: TierView) -> Sample:
-    """Of the last hour and of the last five minutes the lower: high for long, and still high."""
-    m5, h1 = tier.burn.m5, tier.burn.h1
-    return Sample(None if m5 is None or h1 is None else min(m5, h1))
+def _burn(long: float | None, short: float | None) -> Sample:
+    """The lower of two windows: high for long, and still high."""
+    return Sample(None if long is None or short is None else min(long, short))
 
 
 def backends_down(pool: PoolView) -> tuple[Sample, str]:
@@ -181,11 +180,37 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "burn",
-            "burn",
+            "burn over 1 h",
             "times",
-            "How many times faster than allowed requests miss the target wait",
-            of_tier=_burn,
+            "How many times faster than allowed requests miss the target wait, over the last hour "
+            "and still over the last 5 min",
+            of_tier=lambda tier: _burn(tier.burn.h1, tier.burn.m5),
             waits=True,
+        ),
+        Metric(
+            "burn_6h",
+            "burn over 6 h",
+            "times",
+            "How many times faster than allowed requests miss the target wait, over the last 6 hours "
+            "and still over the last 30 min",
+            of_tier=lambda tier: _burn(tier.burn.h6, tier.burn.m30),
+            waits=True,
+        ),
+        Metric(
+            "bound_used",
+            "starvation bound used",
+            "share",
+            "What went before the longest overdue request, as a share of the most that the rescue "
+            "share lets pass; over 100 % the guarantee is broken",
+            of_tier=lambda tier: Sample(tier.bound_used),
+        ),
+        Metric(
+            "passed_over",
+            "passed over",
+            "seconds",
+            "For how long nothing of the tier went, though some of it is overdue and may go, while "
+            "others of the pool went",
+            of_tier=lambda tier: Sample(tier.passed_over_s),
         ),
         Metric(
             "backends_down",
@@ -220,6 +245,12 @@ METRICS: dict[str, Metric] = {
             "evaluator silent",
             "seconds",
             "Since the last time that the rules were judged; looked at by the Celery worker",
+        ),
+        Metric(
+            "notifier",
+            "notifier silent",
+            "seconds",
+            "For how long a message is due that no Celery worker tries to send",
         ),
     )
 }

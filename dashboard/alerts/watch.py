@@ -18,6 +18,7 @@ from dashboard.alerts import incidents, metrics, open_now, rules, wording
 from dashboard.alerts.metrics import Reading
 from dashboard.alerts.models import AlertState, Heartbeat, Rule
 from dashboard.alerts.stored import kept, restored
+from dashboard.delivery.watch import idle_s_of_notifier
 from gateway.core.snapshot import Frame
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,9 @@ def _judged(rule: Rule, frame: Frame) -> list[Judged]:
         raise LookupError(f"There is no metric “{rule.metric}” to judge.")
     if rule.metric == "heartbeat":  # whoever judges is not silent
         return [_of(rule, Reading("", "", None, rules.Sample(0.0)), None)]
+    if rule.metric == "notifier":
+        idle_s = idle_s_of_notifier(datetime.fromtimestamp(frame.at, UTC))
+        return [_of(rule, Reading("", "", None, rules.Sample(idle_s)), None)]
     targets = metrics.target_waits(frame)
     dark = {pool.name for pool in frame.pools if metrics.dark(pool)}
     return [

@@ -19,6 +19,15 @@ class Health(NamedTuple):
     channels: tuple[ChannelHealth, ...]
 
 
+def idle_s_of_notifier(now: datetime) -> float:
+    """For how long a message is due that no worker tries.  One behind another of its channel,
+    which a worker sends just now, waits for that one."""
+    busy = Delivery.objects.in_hands(now).values("channel")
+    due = Delivery.objects.due(now).exclude(channel__in=busy)
+    oldest = due.values_list("next_try_at", flat=True).first()
+    return (now - oldest).total_seconds() if oldest else 0.0
+
+
 def health(now: datetime) -> Health:
     waiting = Delivery.objects.undelivered()
     oldest = waiting.order_by("created_at").values_list("created_at", flat=True).first()

@@ -15,6 +15,7 @@ from gateway.core import lending
 from gateway.core.flows import TOP, WAITING, Flow, Request, aged, next_step_age_ms
 from gateway.core.ordering import TAG_SCALE
 from gateway.core.outlook import backend_lines, upcoming
+from gateway.core.overdue import earlier_cost
 from gateway.core.snapshot import BackendLine
 
 if TYPE_CHECKING:
@@ -173,8 +174,5 @@ def _binds(scheduler: Scheduler, flow: Flow, *, urgent: bool) -> Binds:
 
 def _bound_cost(scheduler: Scheduler, rescue_ms: int) -> int:
     """(B + c_max) / share, B being the cost of all that wait with a deadline no later."""
-    earlier = sum(
-        tier.ledger.waiting_since(rescue_ms - tier.terms.target_wait_ms)[1]
-        for tier in scheduler.line.tiers.values()
-    )
+    earlier = earlier_cost(scheduler, rescue_ms)
     return -(-(earlier + scheduler.largest_cost) * 1000 // scheduler.rescue_permille)

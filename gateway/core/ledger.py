@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 WINDOW_S = 300  # of waits
 MINUTE_S = 60  # the shorter window, for somebody who wants to see an effect
-HOUR_MIN = 60
+BURN_MIN = (30, 60, 360)  # windows of the burn, beside the ring
 OBJECTIVE = 0.99  # of all requests wait no longer than their tier's target
 RATE_S = 30
 BUCKET_RATIO = 1.05
@@ -77,7 +77,8 @@ class TierLedger:
         self._since_s = 0
         self._waits: dict[int, int] = {}  # totals of the ring, by bucket
         self._waiting: dict[int, list[int]] = {}  # by second of arrival: requests, cost
-        self._minutes: deque[list[int]] = deque(maxlen=HOUR_MIN)  # minute, judged, late
+        self._minutes: deque[list[int]] = deque(maxlen=BURN_MIN[-1])  # minute, judged, late
+        self.dispatched_ms = 0  # when one last went
 
     def admitted(self, now_ms: int) -> None:
         self._at(now_ms).admitted += 1
@@ -101,6 +102,7 @@ class TierLedger:
 
     def dispatched(self, now_ms: int, wait_ms: int, *, rescued: bool, late: bool = False) -> None:
         """``late``: it waited longer than its tier aims at."""
+        self.dispatched_ms = now_ms
         second = self._at(now_ms)
         second.dispatched += 1
         second.late += late
@@ -172,8 +174,8 @@ class TierLedger:
         lost = {how: sum(second.lost[how] for second in counts) for how in LOSSES}
         return sum(second.rescued for second in counts), lost
 
-    def burn(self, now_ms: int, overdue: int) -> tuple[float | None, float | None]:
-        """How fast late requests use up what the objective allows, over 5 min and over 1 h.
+    def burn(self, now_ms: int, overdue: int) -> list[float | None]:
+        """How fast late requests use up what the objective allows: over 5 and 30 min, 1 and 6 h.
 
         1.0 is exactly the share allowed.  The ``overdue`` still wait, and are late already.  None:
         there is nothing to judge.
@@ -183,11 +185,12 @@ class TierLedger:
         expired = sum(second.lost["expired"] for second in recent)
         judged = sum(second.dispatched for second in recent) + expired
         late = sum(second.late for second in recent) + expired
-        hour = [m for m in self._minutes if m[0] > now_ms // 60_000 - HOUR_MIN]
-        return (
-            _burn(late + overdue, judged + overdue),
-            _burn(sum(m[2] for m in hour) + overdue, sum(m[1] for m in hour) + overdue),
-        )
+        burns = [_burn(late + overdue, judged + overdue)]
+        for window in BURN_MIN:
+            minutes = [m for m in self._minutes if m[0] > now_ms // 60_000 - window]
+            judged, late = sum(m[1] for m in minutes), sum(m[2] for m in minutes)
+            burns.append(_burn(late + overdue, judged + overdue))
+        return burns
 
     def waits_of_minute(self, now_ms: int) -> Waits:
         """``waits`` over one minute."""

@@ -1,4 +1,4 @@
-"""Reads the line and changes nothing: how it looks, and who would go next.
+"""Reads the line and changes nothing of it: how it looks, and who would go next.
 
 ``upcoming`` rehearses the scheduler's own pick on copies of its heaps, so what is shown cannot
 disagree with what happens.
@@ -11,8 +11,10 @@ from heapq import heappop, heappush, heapreplace, merge
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.core import overdue
 from gateway.core.flows import TOP, WAITING, Flow, Request, aged, next_step_age_ms, seq_of
 from gateway.core.ordering import TAG_SCALE
+from gateway.core.overdue import Overdue
 from gateway.core.snapshot import (
     BackendLine,
     BurnView,
@@ -142,6 +144,7 @@ def held(scheduler: Scheduler) -> Iterator[Request]:
 
 def look(scheduler: Scheduler, now_ms: int, head: int, expect: Expect) -> Line:
     line = scheduler.line
+    late = overdue.watch(scheduler, now_ms)
     ahead = 0
     rows = []
     for number, (request, level) in enumerate(islice(upcoming(scheduler), head), start=1):
@@ -157,7 +160,9 @@ def look(scheduler: Scheduler, now_ms: int, head: int, expect: Expect) -> Line:
         in_flight=scheduler.in_flight,
         waiting=line.waiting,
         backends=backend_lines(scheduler),
-        tiers=tuple(_tier_view(tier, now_ms) for tier in line.tiers.values()),
+        tiers=tuple(
+            _tier_view(tier, late.get(tier.rules.name), now_ms) for tier in line.tiers.values()
+        ),
         head=tuple(rows),
         groups=tuple(_groups(line, now_ms)),
     )
@@ -184,15 +189,14 @@ def backend_lines(scheduler: Scheduler) -> tuple[BackendLine, ...]:
     )
 
 
-def _tier_view(tier: TierState, now_ms: int) -> TierView:
+def _tier_view(tier: TierState, late: Overdue | None, now_ms: int) -> TierView:
     rules, ledger, terms = tier.rules, tier.ledger, tier.terms
     oldest = tier.oldest() if tier.waiting else None
     in_per_s, out_per_s = ledger.rates_per_s(now_ms)
     rescued, lost = ledger.last_minute(now_ms)
     first_step_ms = next_step_age_ms(terms, 0)
-    overdue = ledger.aged(now_ms, terms.target_wait_ms)
+    past_target = ledger.aged(now_ms, terms.target_wait_ms)
     in_5m, out_5m = ledger.events(now_ms)
-    burn_5m, burn_1h = ledger.burn(now_ms, overdue)
     return TierView(
         name=rules.name,
         priority=rules.priority,
@@ -208,10 +212,12 @@ def _tier_view(tier: TierState, now_ms: int) -> TierView:
         in_5m=in_5m,
         out_5m=out_5m,
         aged=0 if first_step_ms is None else ledger.aged(now_ms, first_step_ms),
-        overdue=overdue,
+        overdue=past_target,
         rescued_per_min=rescued,
         lost_per_min=LostView(**lost),
-        burn=BurnView(_tenths(burn_5m), _tenths(burn_1h)),
+        passed_over_s=seconds(late.passed_over_ms) if late else None,
+        bound_used=round(late.bound_used, 3) if late and late.bound_used is not None else None,
+        burn=BurnView(*(_tenths(burn) for burn in ledger.burn(now_ms, past_target))),
         target_wait_s=rules.target_wait_s,
         max_wait_s=rules.max_wait_s,
         max_waiting=rules.max_waiting,

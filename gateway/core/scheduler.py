@@ -68,6 +68,7 @@ class Scheduler:
         self.pace = PaceBucket()
         self.requests: dict[str, Request] = {}
         self.largest_cost = 1  # since the pool was last empty
+        self.dispatched_cost = 0
         self._seq = 0
         self._decisions: list[Decision] = []
         self._acts: dict[type, Callable[..., None]] = {
@@ -378,6 +379,7 @@ class Scheduler:
         rescued = lane == RESCUE
         line.strict.charge(flow, request.cost, moves_clock=lane == STRICT)
         line.rescue.charge(request.cost, self.rescue_permille, rescued=rescued)
+        self.dispatched_cost += request.cost
         line.leave(request, IN_FLIGHT)
         if tenant.full or tenant.fills(tier):
             line.look_again(tenant)

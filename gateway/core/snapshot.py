@@ -40,7 +40,9 @@ class BurnView(Struct, frozen=True):
     """How fast late requests use up what the objective allows: 1.0 is just the share allowed."""
 
     m5: float | None
+    m30: float | None
     h1: float | None
+    h6: float | None
 
 
 class LostView(Struct, frozen=True):
@@ -66,6 +68,8 @@ class TierView(Struct, frozen=True, kw_only=True):
     out_5m: int
     aged: int  # waiting, and lifted above the tier's priority by now
     overdue: int  # waiting past the target, so in the rescue lane
+    passed_over_s: float | None = None  # nothing went for so long, others did; None: none overdue
+    bound_used: float | None = None  # by its longest overdue, of the starvation bound
     rescued_per_min: int
     lost_per_min: LostView
     burn: BurnView

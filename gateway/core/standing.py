@@ -6,10 +6,14 @@ Counters are kept, never computed from the line: a frame or a cap must not scan 
 from __future__ import annotations
 
 from bisect import insort
+from typing import TYPE_CHECKING
 
 from gateway.core.flows import SLACK, WAITING, Flow, FlowKey, Request, Terms
 from gateway.core.ledger import TierLedger
 from gateway.core.policy import Policy, TenantRules, Tier
+
+if TYPE_CHECKING:
+    from gateway.core.overdue import Mark
 
 
 class Seniority:
@@ -83,8 +87,8 @@ class TierState:
     """
 
     __slots__ = (
-        "base", "canary", "draining", "drains_until_ms", "in_flight", "ledger", "paused", "rules",
-        "waiting", "waiting_cost",
+        "base", "canary", "draining", "drains_until_ms", "in_flight", "ledger", "mark",
+        "overdue_since_ms", "paused", "rules", "waiting", "waiting_cost",
     )  # fmt: skip
 
     def __init__(self, rules: Tier, terms: Terms) -> None:
@@ -98,6 +102,8 @@ class TierState:
         self.waiting_cost = 0
         self.in_flight = 0
         self.ledger = TierLedger()
+        self.mark: Mark | None = None  # who is longest overdue here
+        self.overdue_since_ms: int | None = None  # one or another is
 
     @property
     def terms(self) -> Terms:

@@ -147,17 +147,24 @@ def test_late_requests_burn_what_the_objective_allows():
     for n in range(100):
         ledger.dispatched(1_000, 10, rescued=False, late=n < 3)
 
-    assert ledger.burn(2_000, overdue=0) == (pytest.approx(3.0), pytest.approx(3.0))
+    assert ledger.burn(2_000, overdue=0) == [pytest.approx(3.0)] * 4
     assert ledger.burn(2_000, overdue=100)[0] == pytest.approx(51.5)
 
 
-def test_who_expired_was_late_and_an_hour_remembers_longer_than_five_minutes():
+@pytest.mark.parametrize(
+    ("after_min", "known"),
+    [(0, "5m 30m 1h 6h"), (6, "30m 1h 6h"), (31, "1h 6h"), (61, "6h"), (361, "")],
+)
+def test_who_expired_was_late_and_longer_windows_remember_longer(after_min, known):
     ledger = TierLedger()
     ledger.lost(1_000, "expired")
 
-    assert ledger.burn(2_000, 0) == (pytest.approx(100), pytest.approx(100))
-    assert ledger.burn(400_000, 0) == (None, pytest.approx(100))
-    assert ledger.burn(4_000_000, 0) == (None, None)
+    burns = ledger.burn(after_min * 60_000 + 2_000, 0)
+
+    named = dict(zip(("5m", "30m", "1h", "6h"), burns, strict=True))
+    assert {name: burn for name, burn in named.items() if burn is not None} == {
+        name: pytest.approx(100) for name in known.split()
+    }
 
 
 def test_a_minute_of_waits_forgets_the_minute_before():

@@ -25,7 +25,7 @@ FRAME_FIELDS = {
 TIER_FIELDS = {
     "name", "priority", "state", "waiting", "waiting_tokens", "in_flight", "oldest_s", "wait",
     "wait_1m", "in_per_s", "out_per_s", "in_5m", "out_5m", "aged", "overdue", "rescued_per_min", "lost_per_min", "burn",
-    "tokens_per_s",
+    "tokens_per_s", "passed_over_s", "bound_used",
     "target_wait_s", "max_wait_s", "max_waiting",
 }  # fmt: skip
 POOL_FIELDS = {

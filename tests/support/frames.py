@@ -197,7 +197,7 @@ class Traffic:
         late = sum(wait > tier.target_wait_s for wait in finished + waiting)
         judged = len(finished) + sum(wait > tier.target_wait_s for wait in waiting)
         burn = round(100 * late / judged, 1) if judged else None
-        return BurnView(m5=burn, h1=burn)
+        return BurnView(m5=burn, m30=burn, h1=burn, h6=burn)
 
     def _row(self, place: int | None, one: Waiting) -> HeadRow:
         waited, aged = self.now_s - one.arrived_s, self._boost(one)

@@ -85,7 +85,7 @@ def test_nothing_open_says_what_is_watched(signed_in, db):
     html = page(signed_in("vic", "viewer").get("/alerts/"))
 
     assert "Nothing fires." in html
-    assert "11 rules" in html
+    assert "15 rules" in html
 
 
 def test_somebody_on_call_takes_it_on_and_gives_it_back(signed_in, fired):

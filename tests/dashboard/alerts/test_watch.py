@@ -325,7 +325,7 @@ def test_each_round_beats_and_counts_for_the_badge(rule):
 
 
 def test_the_shipped_rules_judge_a_busy_pool_without_complaint(db):
-    assert Rule.objects.count() == 11
+    assert Rule.objects.count() == 15
     down = replace(CALM.pools[0].tiers[0].lost_per_min, rejected=3)
     play(range(70), backends=("up", "down"), realtime={"oldest_s": 9.0, "lost_per_min": down})
 
