@@ -16,12 +16,14 @@ pages: Any = get_asgi_application()  # loads the apps: what is imported below ne
 from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
 
 from dashboard.alerts.watch import Watch
 from dashboard.live.routing import websocket_urlpatterns
 from dashboard.policies.ticker import Ticker
 from gateway.asgi import plane
 from gateway.exchange import Receive, Scope, Send
+from gateway.forwarded import behind
 
 routes: Any = websocket_urlpatterns  # Channels' stubs know no plain list of Django's paths
 sockets: Any = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(routes)))
@@ -31,7 +33,7 @@ plane.listen(Ticker())
 plane.listen(Watch())
 
 
-async def application(scope: Scope, receive: Receive, send: Send) -> None:
+async def site(scope: Scope, receive: Receive, send: Send) -> None:
     kind = scope["type"]
     if kind == "lifespan" or (kind == "http" and plane.serves(scope["path"])):
         await plane(scope, receive, send)
@@ -39,3 +41,6 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await sockets(scope, receive, send)
     else:
         await pages(scope, receive, send)
+
+
+application = behind(site, settings.LANEWAY_TRUSTED_PROXIES)

@@ -43,6 +43,7 @@ LANEWAY_ALLOW_PRIVATE_TARGETS = envbool("LANEWAY_ALLOW_PRIVATE_TARGETS", False) 
 LANEWAY_HEARTBEAT_URL = "".join(envurl("LANEWAY_HEARTBEAT_URL", ("http", "https"), host=True))
 LANEWAY_URL = "".join(envurl("LANEWAY_URL", ("http", "https"), host=True))  # in links
 LANEWAY_OTLP = "".join(envurl("OTEL_EXPORTER_OTLP_ENDPOINT", ("http", "https"), host=True))
+LANEWAY_TRUSTED_PROXIES = envnetworks("LANEWAY_TRUSTED_PROXIES", "")  # they say who calls
 LANEWAY_METRICS_ALLOW = envnetworks("LANEWAY_METRICS_ALLOW", "127.0.0.0/8,::1")
 _names = envlist(
     "LANEWAY_HOST_NAMES", r"\*|\.?[A-Za-z0-9\[\]:._-]+", "host names, separated by commas"

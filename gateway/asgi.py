@@ -21,6 +21,7 @@ from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core import wire
 from gateway.exchange import Receive, Reply, Request, Scope, Send
+from gateway.forwarded import behind
 from gateway.metrics import Metrics
 from gateway.presence import Presence
 from gateway.proxy import Proxy
@@ -171,4 +172,4 @@ def _listed(request: Request) -> bool:
 
 
 plane = DataPlane()
-application = plane
+application = behind(plane, settings.LANEWAY_TRUSTED_PROXIES)

@@ -65,6 +65,7 @@ def test_services_that_are_named_are_used(read):
         ("LANEWAY_LOG_LEVEL", "LOUD", "one of DEBUG, INFO, WARNING, ERROR"),
         ("LANEWAY_HOST_NAMES", "https://lane.example.org", "host names"),
         ("LANEWAY_METRICS_ALLOW", "10.0.0.0/99", "IP addresses or networks"),
+        ("LANEWAY_TRUSTED_PROXIES", "nginx", "IP addresses or networks"),
         ("DATABASE_URL", "mysql://db/laneway", "postgres:// or postgresql:// or sqlite://"),
         ("REDIS_URL", "localhost:6379", "redis:// or rediss:// or unix://"),
         ("VLLM_URL", "gpu-1:8000", "http:// or https://"),

@@ -33,6 +33,7 @@ DEMO_RATE_PER_S = 6
 DAPHNE = ("-v", "0", "--ping-interval", "5", "--ping-timeout", "10", "--no-server-name")
 UVICORN = (
     *("--loop", "uvloop", "--http", "gateway.protocol:Protocol", "--no-access-log"),
+    "--no-proxy-headers",  # LANEWAY_TRUSTED_PROXIES alone says whom to believe (gateway.forwarded)
     *("--no-server-header", "--backlog", "4096"),
     "--timeout-keep-alive=75",  # outlives the pools of clients; uvicorn's 5 s would not
     "--timeout-graceful-shutdown=120",
