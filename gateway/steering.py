@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping
 
 from gateway.backend import Backend
-from gateway.core import capacity, steering
+from gateway.core import capacity, holdback, steering
 from gateway.core.ops import SetBackend
 from gateway.core.policy import Policy
 from gateway.queue import Queue
@@ -26,7 +26,7 @@ class Steering:
         self.share_out()
 
     @property
-    def reserve(self) -> capacity.Reserve:
+    def reserve(self) -> holdback.Reserve:
         """What urgent tiers need at the moment."""
         return self._law.reserve
 

@@ -6,7 +6,7 @@ Joins the policy's limits with ``quota``'s buckets.  Owns no bucket and refuses 
 from typing import NamedTuple
 
 from gateway.core import quota
-from gateway.core.policy import KeyRules, Limits, Placement, Policy, TenantRules, Tier
+from gateway.core.policy import KeyRules, Limits, OnExcess, Placement, Policy, TenantRules, Tier
 
 
 class Admission(NamedTuple):
@@ -64,7 +64,7 @@ def _next_lower(policy: Policy, tier: Tier) -> Tier | None:
     return max(lower, key=lambda other: other.priority, default=None)
 
 
-def _rules(scope: str, limits: Limits, on_excess: quota.OnExcess) -> list[quota.Rule]:
+def _rules(scope: str, limits: Limits, on_excess: OnExcess) -> list[quota.Rule]:
     return quota.rules_of(
         scope,
         requests_per_min=limits.requests_per_min,

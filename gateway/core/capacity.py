@@ -1,4 +1,4 @@
-"""How many slots a backend gets: lookahead, control law, holdback, pace.
+"""How many slots a backend gets: lookahead, control law, pace.
 
 Pure control: numbers scraped from an engine and seen by the gateway go in, one small frozen value
 comes out.  Nothing is scraped here and nobody is dispatched.  This is control, not order, so floats
@@ -10,11 +10,10 @@ finds work at once.  h lies above it and is for urgent tiers alone.  Latency is 
 engine (it grows with output length and batch, and more batch raises throughput), so the law steers
 by the engine's own queue, its KV cache and its preemptions.
 
-What only the shell can know: ``Seen`` (one a backend and poll) and ``Reserve``'s two events.
+How large h is: ``holdback``.  What only the shell can know: ``Seen``, one a backend and poll.
 """
 
-from collections.abc import Sequence
-from math import ceil, exp, sqrt
+from math import ceil, sqrt
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -24,7 +23,7 @@ COLD_START = 8
 MOST = 2048  # base limit where nobody sets another: twice vLLM's largest default max_num_seqs
 NEVER_DRY = 2.33  # standard deviations of a Poisson: dry in less than 1 % of refills
 POLL_S, RAMP_POLL_S = 0.5, 0.25
-STORED_FOR_S = 86_400.0
+REFILL_S = 0.02  # from a reply's last byte to the next request in the engine's queue
 BLIND_AFTER_MS = 30_000  # without metrics: from here on only a proven limit is trusted
 PROVEN_AFTER_MS = 60_000
 DRIFT_POLLS = 3
@@ -34,7 +33,6 @@ PACE_START, PACE_LEAST, PACE_MOST = 20_000.0, 10_000.0, 45_000.0  # prompt token
 SHORT_STEP_S, LONG_STEP_S = 0.03, 0.05
 PACED_RAMP = 1.2  # by how much M grows a poll once pace has been what limits
 PACE_BURST_TOKENS = 8_192  # vLLM's default max_num_batched_tokens
-URGENT_DECAY_S = 10.0
 
 
 class Scrape(NamedTuple):
@@ -61,7 +59,6 @@ class Seen(NamedTuple):
     blocked: bool  # since the last poll a waiter was refused a slot because in_flight >= M
     paced: bool = False  # since the last poll a low request waited for pace credit alone
     refusals: int = 0  # 429, and 503 for overload, since the last poll
-    refill_s: float | None = None  # median from a reply's last byte to the next request sent
 
 
 class Law(Struct, frozen=True, kw_only=True):
@@ -76,7 +73,6 @@ class Law(Struct, frozen=True, kw_only=True):
     step_s: float = 0.02  # one engine step: the mean inter-token latency
     fresh_step_s: float = 0.0  # the same since the last poll alone; 0: no token came
     quiet_step_s: float = 1.0  # the shortest of those, slowly forgotten
-    refill_s: float = 0.02
     pace_tokens_per_s: float = PACE_START
     last: Scrape | None = None
     last_at_ms: int | None = None  # of ``last``, or of the first poll while there is none
@@ -93,15 +89,19 @@ class Law(Struct, frozen=True, kw_only=True):
         return max(1, int(self.level + 0.5))
 
     @property
+    def refills(self) -> float:
+        """λ·d: how many slots are free at a time because what follows is on its way."""
+        return self.completions_per_s * (REFILL_S + self.step_s)
+
+    @property
     def lookahead(self) -> int:
         """B: requests under way or waiting in the engine when all is well."""
-        refills = self.completions_per_s * (self.refill_s + self.step_s)
-        return ceil(refills + NEVER_DRY * sqrt(refills))
+        return ceil(self.refills + NEVER_DRY * sqrt(self.refills))
 
     @property
     def target_waiting(self) -> float:
         """T: the part of B that stands in the engine's queue, never under one."""
-        return max(1.0, NEVER_DRY * sqrt(self.completions_per_s * (self.refill_s + self.step_s)))
+        return max(1.0, NEVER_DRY * sqrt(self.refills))
 
     @property
     def poll_s(self) -> float:
@@ -121,9 +121,9 @@ class Law(Struct, frozen=True, kw_only=True):
         return self.gap if self.gap_polls >= DRIFT_POLLS else 0
 
 
-def start(stored: int | None = None, stored_age_s: float = 0.0) -> Law:
+def start(stored: int | None = None) -> Law:
     """Begin at what this backend and model last had, or cold; cold too when a breaker reopens."""
-    if stored is None or stored_age_s > STORED_FOR_S:
+    if stored is None:
         return Law()
     return Law(level=max(1, stored), ramping=False, proven=max(1, stored))
 
@@ -134,23 +134,16 @@ def observe(
     seen: Seen,
     now_ms: int,
     *,
-    cap: int = MOST,
-    held_back: int = 0,
     fixed: int | None = None,
-    prefill_s_per_token: float | None = None,
 ) -> Law:
-    """Take one poll into account.  ``scrape`` is None when the engine did not show its metrics.
-
-    ``cap`` bounds M + ``held_back``; ``fixed`` replaces the law by an administrator's number;
-    ``prefill_s_per_token`` sets the pace once it has been measured.
-    """
+    """Take one poll into account.  ``scrape`` is None when the engine did not show its metrics;
+    ``fixed`` replaces the law by an administrator's number."""
     if scrape is None:
         after = _without_metrics(law, seen, now_ms)
     else:
         after = _steer(_measure(law, scrape, seen, now_ms), law, scrape, seen, now_ms)
-        after = _pace(after, scrape, seen, _elapsed_s(law, now_ms), prefill_s_per_token)
-    most = max(1, cap - held_back)
-    level = float(fixed) if fixed is not None else max(1.0, min(after.level, most))
+        after = _pace(after, scrape, seen, _elapsed_s(law, now_ms))
+    level = float(fixed) if fixed is not None else max(1.0, min(after.level, MOST))
     return _prove(replace(after, level=level), law, scrape, now_ms)
 
 
@@ -198,19 +191,17 @@ def _measure(law: Law, scrape: Scrape, seen: Seen, now_ms: int) -> Law:
             fresh_step_s = (scrape.itl_sum_s - law.last.itl_sum_s) / tokens
             step_s = 0.7 * step_s + 0.3 * fresh_step_s
             quiet_step_s = min(1.002 * quiet_step_s, fresh_step_s)
-    refill_s = law.refill_s if seen.refill_s is None else seen.refill_s
 
     # λ·d of ours are on the way to the engine in good order, so they are no disagreement.
     gap = scrape.running + scrape.waiting - seen.in_flight
     tolerated = max(2.0, 0.05 * seen.in_flight)
-    disagrees = gap > tolerated or -gap > tolerated + rate * (refill_s + step_s)
+    disagrees = gap > tolerated or -gap > tolerated + rate * (REFILL_S + step_s)
     return replace(
         law,
         completions_per_s=rate,
         step_s=step_s,
         fresh_step_s=fresh_step_s,
         quiet_step_s=quiet_step_s,
-        refill_s=refill_s,
         last=scrape,
         last_at_ms=now_ms,
         blind_ms=0,
@@ -283,20 +274,15 @@ def _steer(law: Law, before: Law, scrape: Scrape, seen: Seen, now_ms: int) -> La
     return replace(law, level=level, idle=idle, ramping=law.ramping and not lasts)
 
 
-def _pace(
-    law: Law, scrape: Scrape, seen: Seen, elapsed_s: float, prefill_s_per_token: float | None
-) -> Law:
+def _pace(law: Law, scrape: Scrape, seen: Seen, elapsed_s: float) -> Law:
     """Set the rate at which low work may grow, in prompt tokens per second.
 
-    Until prefill has been measured the rate follows the length of the engine's steps, and only on
-    polls in which it bound: short steps under a rate that held nobody back say nothing about the
-    rate.  The engine's queue is no measure: it stays empty while a step takes a whole budget of
+    The rate follows the length of the engine's steps, and only on polls in which it bound: short
+    steps under a rate that held nobody back say nothing about the rate.  The engine's queue is no measure: it stays empty while a step takes a whole budget of
     prompt tokens, and by then the rate had tripled and steps took 0.13 s (measured).
     """
     rate = law.pace_tokens_per_s
-    if prefill_s_per_token:
-        rate = 0.7 / prefill_s_per_token  # 0.7: the engine's steps keep room for decoding
-    elif seen.paced and law.fresh_step_s > max(LONG_STEP_S, 3 * law.quiet_step_s):
+    if seen.paced and law.fresh_step_s > max(LONG_STEP_S, 3 * law.quiet_step_s):
         rate *= 0.85
     elif (
         seen.paced
@@ -336,72 +322,3 @@ def _restarted(before: Scrape, scrape: Scrape) -> bool:
     """Counters only fall when the engine's process began anew."""
     pairs = zip(before[3:], scrape[3:], strict=True)
     return any(after < earlier for earlier, after in pairs)
-
-
-class Reserve(Struct, frozen=True, kw_only=True):
-    """A pool's urgent traffic, from which its holdback follows.  One a pool, not one a backend."""
-
-    arrivals: float = 0.0  # decayed count; per second it is arrivals / URGENT_DECAY_S
-    arrived_at_ms: int = 0
-    e2e_s: float = 0.0
-    refused_polls: int = 0
-    overloaded: bool = False
-
-    def load(self, now_ms: int) -> float:
-        """Slots that urgent requests hold by themselves: by Little, arrivals per second by E2E."""
-        faded = self.arrivals * exp(-max(0, now_ms - self.arrived_at_ms) / 1000 / URGENT_DECAY_S)
-        return faded / URGENT_DECAY_S * self.e2e_s
-
-
-def arrived(reserve: Reserve, now_ms: int, sequences: int = 1) -> Reserve:
-    """An urgent request for so many slots came to the door."""
-    passed_s = max(0, now_ms - reserve.arrived_at_ms) / 1000
-    faded = reserve.arrivals * exp(-passed_s / URGENT_DECAY_S)
-    return replace(reserve, arrivals=faded + sequences, arrived_at_ms=now_ms)
-
-
-def finished(reserve: Reserve, e2e_s: float) -> Reserve:
-    """An urgent request's upstream exchange is closed, ``e2e_s`` after its dispatch."""
-    return replace(reserve, e2e_s=0.9 * reserve.e2e_s + 0.1 * e2e_s if reserve.e2e_s else e2e_s)
-
-
-def polled(
-    reserve: Reserve, *, refused: bool, waiting: int, in_flight: int, base_limit: int
-) -> Reserve:
-    """Notice when urgent traffic alone exceeds capacity; all numbers are urgent ones of the pool.
-
-    Then held-back slots only build a queue inside the engine, where nothing can be reordered.
-    ``refused``: since the last poll an urgent request found every slot taken.  Refused on two polls
-    in a row while urgent ones hold half of M: no holdback until no urgent request waits.
-    """
-    refused_polls = reserve.refused_polls + 1 if refused else 0
-    overloaded = waiting > 0 and (
-        reserve.overloaded or (refused_polls >= 2 and in_flight >= base_limit / 2)
-    )
-    return replace(reserve, refused_polls=refused_polls, overloaded=overloaded)
-
-
-class Holdback(NamedTuple):
-    held_back: tuple[int, ...]  # one a backend, in the order given
-    short: bool  # urgent traffic exceeds its reserve; lasting 60 s, someone should know
-
-
-def holdback(
-    reserve: Reserve, base_limits: Sequence[int], share: float, now_ms: int, *, ramping: int = 0
-) -> Holdback:
-    """How many slots above M each backend keeps for urgent tiers; recomputed at each poll.
-
-    In the worst case no low request finishes and urgent ones free only what they hold themselves;
-    2.33 standard deviations more than that, at least ``share`` of M, at most a quarter of it.
-    For each backend whose M is still being found at least COLD_START: it is far from full, and urgent
-    requests of a cold first second waited 0.24 s for one slot in nine (measured).
-    """
-    pool = sum(base_limits)
-    load = reserve.load(now_ms)
-    wanted = ceil(load + NEVER_DRY * sqrt(load))
-    least = max(1, ceil(share * pool), COLD_START * ramping)
-    most = max(least, pool // 4)
-    if reserve.overloaded:
-        return Holdback(tuple(0 for _ in base_limits), short=True)
-    slots = max(least, min(wanted, most))
-    return Holdback(tuple(-(-slots * m // pool) for m in base_limits), short=wanted > most)

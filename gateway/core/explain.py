@@ -62,14 +62,6 @@ class Explanation(Struct, frozen=True, kw_only=True):
     bound_cost: int | None  # at most this much is dispatched before it, counted from the rescue
 
 
-def position(scheduler: Scheduler, id: str) -> int | None:
-    request = scheduler.requests.get(id)
-    if request is None or request.state != WAITING or request.flow.level is None:
-        return None
-    place = _exact_place(scheduler, request)
-    return place or 1 + sum(row.waiting for row in _ahead(scheduler, request))
-
-
 def _exact_place(scheduler: Scheduler, request: Request) -> int | None:
     first = islice(upcoming(scheduler), EXACT_PLACES)
     return next((n for n, place in enumerate(first, start=1) if place.request is request), None)

@@ -1,4 +1,4 @@
-"""Who has spent too much: GCRA buckets per minute, and budgets of a calendar window.
+"""Who has spent too much: GCRA buckets per minute.
 
 A bucket is one integer, its theoretical arrival time (TAT, in µs of the core's clock), kept in a
 plain mapping from a rule's key.  Integers alone, so that a script in Redis can do the same sums on
@@ -11,11 +11,12 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
+from gateway.core.policy import OnExcess
+
 MINUTE_US = 60_000_000
 IDLE_US = 3_600_000_000  # a TAT this old is forgotten: every request it could settle is over
 
 Unit = Literal["requests", "tokens"]
-OnExcess = Literal["reject", "demote", "wait"]
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -140,23 +141,3 @@ def forget_idle(tats: Tats, now_ms: int) -> None:
     """Drop buckets that have been full for an hour; an absent bucket is a full one."""
     for key in [key for key, tat in tats.items() if tat < now_ms * 1000 - IDLE_US]:
         del tats[key]
-
-
-# Budgets: what was used in the calendar window (a day, a month) that a number names, 20251124 or
-# 202511.  The shell knows the calendar; later windows have larger numbers.
-Budgets = MutableMapping[str, tuple[int, int]]
-
-
-def book(budgets: Budgets, key: str, window: int, amount: int) -> None:
-    """Add real cost to a budget.  A cost of a window that is over is dropped: its sum is closed."""
-    current, used = budgets.get(key, (window, 0))
-    if window > current:
-        budgets[key] = (window, amount)
-    elif window == current:
-        budgets[key] = (window, used + amount)
-
-
-def left(budgets: Budgets, key: str, window: int, limit: int) -> int:
-    """What remains of a budget; 0 refuses.  The requests that were let in last may overdraw it."""
-    current, used = budgets.get(key, (window, 0))
-    return max(0, limit - used) if current == window else limit

@@ -82,7 +82,6 @@ class Figures(NamedTuple):
     expired: int
     waiting: int  # when the run ended
     queue_wait: Spread  # of all that were let in
-    engine_wait: Spread
     ttft: Spread
     prompt_tokens: int  # of those dispatched
     output_tokens: int  # of those completed
@@ -154,7 +153,6 @@ class Report:
             expired=sum(one.fate == "expired" for one in group),
             waiting=sum(one.fate == "waiting" for one in group),
             queue_wait=spread(self.queue_wait_s(one) for one in let_in),
-            engine_wait=spread(e.engine_wait_s for e in group if e.engine_wait_s is not None),
             ttft=spread(one.ttft_s for one in group if one.ttft_s is not None),
             prompt_tokens=sum(e.prompt_tokens for e in group if e.dispatched_ms is not None),
             output_tokens=sum(one.output_tokens for one in done),

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 from gateway.core import caps, explain, lending, outlook
 from gateway.core.flows import GONE, IN_FLIGHT, TOP, WAITING, Flow, Request
+from gateway.core.ledger import Loss
 from gateway.core.ops import (
     Boost,
     Cancel,
@@ -43,12 +44,6 @@ from gateway.core.policy import Policy
 from gateway.core.snapshot import Line
 from gateway.core.standing import TenantState, TierState
 from gateway.core.waitlist import Waitlist
-
-__all__ = [
-    "Boost", "Cancel", "Decision", "Dispatch", "Drain", "Edit", "Evict", "Evicted", "Expire", "Move",
-    "Op", "Pace", "Pause", "Reject", "Release", "RemoveBackend", "Retry", "Scheduler", "SetBackend",
-    "Submit",
-]  # fmt: skip
 
 AGEING_GRAIN_MS = 50  # ageing steps are waited for this coarsely; any call brings all up to date
 MOST_BOOST = 5
@@ -80,7 +75,7 @@ class Scheduler:
             Move: self._move,
             Evict: self._evict,
             SetBackend: self._set_backend,
-            RemoveBackend: self._remove_backend,
+            RemoveBackend: lambda op: self.backends.remove(op.name),
             Edit: self._edit,
             Pause: self._pause,
             Drain: self._drain,
@@ -143,13 +138,12 @@ class Scheduler:
     def look(self, now_ms: int, head: int = 50, expect: outlook.Expect = outlook.unknown) -> Line:
         return outlook.look(self, now_ms, head, expect)
 
-    def position(self, id: str) -> int | None:
-        """The place in line from 1, as if nothing else came; None: not waiting, or parked."""
-        return explain.position(self, id)
-
     def waits(self, id: str) -> bool:
+        return self._waiter(id) is not None
+
+    def _waiter(self, id: str) -> Request | None:
         request = self.requests.get(id)
-        return request is not None and request.state == WAITING
+        return request if request is not None and request.state == WAITING else None
 
     def explain(self, id: str, now_ms: int) -> explain.Explanation | None:
         return explain.explain(self, id, now_ms)
@@ -220,8 +214,7 @@ class Scheduler:
         if newest is None:
             return "queue_full"
         its_tier = newest.flow.tier
-        its_tier.ledger.lost(line.now_ms, "evicted")
-        self._drop(newest)
+        self._drop(newest, "evicted")
         until_room_ms = caps.until_room_ms(its_tier, newest.cost, line.now_ms)
         self._decisions.append(Reject(newest.id, "displaced", until_room_ms))
         return None
@@ -241,13 +234,12 @@ class Scheduler:
             self._give_up(request)
 
     def _give_up(self, request: Request) -> None:
-        now_ms = self.line.now_ms
-        request.flow.tier.ledger.lost(now_ms, "expired")
-        self._drop(request)
-        self._decisions.append(Expire(request.id, now_ms - request.arrived_ms))
+        self._drop(request, "expired")
+        self._decisions.append(Expire(request.id, self.line.now_ms - request.arrived_ms))
 
-    def _drop(self, request: Request) -> None:
+    def _drop(self, request: Request, how: Loss) -> None:
         """A waiting request goes without having run."""
+        request.flow.tier.ledger.lost(self.line.now_ms, how)
         del self.requests[request.id]
         self.line.leave(request, GONE)
 
@@ -258,18 +250,14 @@ class Scheduler:
             self._free(request, op.cost)
 
     def _cancel(self, op: Cancel) -> None:
-        request = self.requests.get(op.id)
-        if request and request.state == WAITING:
-            request.flow.tier.ledger.lost(self.line.now_ms, "cancelled")
-            self._drop(request)
+        if request := self._waiter(op.id):
+            self._drop(request, "cancelled")
         else:
             self._release(op)
 
     def _evict(self, op: Evict) -> None:
-        request = self.requests.get(op.id)
-        if request and request.state == WAITING:
-            request.flow.tier.ledger.lost(self.line.now_ms, "evicted")
-            self._drop(request)
+        if request := self._waiter(op.id):
+            self._drop(request, "evicted")
             self._decisions.append(Evicted(op.id))
 
     def _retry(self, op: Retry) -> None:
@@ -280,14 +268,13 @@ class Scheduler:
             self._line_up(request)
 
     def _boost(self, op: Boost) -> None:
-        request = self.requests.get(op.id)
-        if request and request.state == WAITING:
+        if request := self._waiter(op.id):
             self.line.boost(request, max(-MOST_BOOST, min(MOST_BOOST, op.by)))
 
     def _move(self, op: Move) -> None:
         """No cap is asked: who waits is not refused for what an administrator changed."""
-        request = self.requests.get(op.id)
-        if request is None or request.state != WAITING or not self.line.knows_tier(op.tier):
+        request = self._waiter(op.id)
+        if request is None or not self.line.knows_tier(op.tier):
             return
         if self.line.tier(op.tier) is not request.flow.tier:
             self.requests[op.id] = moved = self.line.move(request, self.line.tier(op.tier))
@@ -295,9 +282,6 @@ class Scheduler:
 
     def _set_backend(self, op: SetBackend) -> None:
         self.backends.set(op.name, op.limit, op.held_back, open=op.open, kv_tokens=op.kv_tokens)
-
-    def _remove_backend(self, op: RemoveBackend) -> None:
-        self.backends.remove(op.name)
 
     def _edit(self, op: Edit) -> None:
         self.line.follow(op.policy, op.version, op.canary)
@@ -309,13 +293,11 @@ class Scheduler:
         self.backends.share_holdback(round(policy.holdback_share * 1000))
 
     def _pause(self, op: Pause) -> None:
-        tier = self.line.tiers.get(op.tier)
-        if tier is not None:
+        if tier := self.line.tiers.get(op.tier):
             self.line.pause(tier, op.paused)
 
     def _drain(self, op: Drain) -> None:
-        tier = self.line.tiers.get(op.tier)
-        if tier is not None:
+        if tier := self.line.tiers.get(op.tier):
             tier.draining = op.draining
             tier.drains_until_ms = op.until_ms if op.draining else None
 
@@ -384,10 +366,9 @@ class Scheduler:
         if tenant.full or tenant.fills(tier):
             line.look_again(tenant)
 
-        waited_ms = line.now_ms - request.arrived_ms
-        late = waited_ms > flow.terms.target_wait_ms
+        terms, waited_ms = flow.terms, line.now_ms - request.arrived_ms
+        late = waited_ms > terms.target_wait_ms
         tier.ledger.dispatched(line.now_ms, waited_ms, rescued=rescued, late=late)
-        terms = flow.terms
         self._decisions.append(
             Dispatch(
                 id=request.id,

@@ -1,7 +1,7 @@
 """Draws a pool's conclusions from each poll: what every server may run, what of that is kept for
 urgent tiers, how fast the rest may grow.
 
-The laws are ``capacity``'s.  This is told what was seen, and answers in operations for the
+The laws are ``capacity``'s and ``holdback``'s.  This is told what was seen, and answers in operations for the
 scheduler; the live gateway and the simulator steer by the same.  Breakers, and servers that come
 and go, are the live gateway's.
 """
@@ -9,7 +9,7 @@ and go, are the live gateway's.
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.core import capacity
+from gateway.core import capacity, holdback
 from gateway.core.ops import Op, Pace, SetBackend
 from gateway.core.policy import Policy
 from gateway.core.scheduler import Scheduler
@@ -40,7 +40,7 @@ class Server(Protocol):
 class Steering:
     def __init__(self, scheduler: Scheduler, policy: Policy) -> None:
         self.policy = policy
-        self.reserve = capacity.Reserve()  # what urgent tiers need at the moment
+        self.reserve = holdback.Reserve()  # what urgent tiers need at the moment
         self.reserve_is_short = False
         self._scheduler = scheduler
         self._urgent_refused_seen = 0
@@ -51,12 +51,12 @@ class Steering:
 
     def arrived(self, priority: int, now_ms: int, sequences: int = 1) -> None:
         if self.urgent(priority):
-            self.reserve = capacity.arrived(self.reserve, now_ms, sequences)
+            self.reserve = holdback.arrived(self.reserve, now_ms, sequences)
 
     def finished(self, priority: int, e2e_s: float) -> None:
         """``e2e_s`` from dispatch to the end."""
         if self.urgent(priority):
-            self.reserve = capacity.finished(self.reserve, e2e_s)
+            self.reserve = holdback.finished(self.reserve, e2e_s)
 
     def polled(
         self,
@@ -94,7 +94,7 @@ class Steering:
         tiers = self._scheduler.line.tiers.values()
         urgent = [tier for tier in tiers if self.urgent(tier.rules.priority)]
         refused = self._scheduler.stops.urgent_refused
-        self.reserve = capacity.polled(
+        self.reserve = holdback.polled(
             self.reserve,
             refused=refused > self._urgent_refused_seen,
             waiting=sum(tier.waiting for tier in urgent),
@@ -112,7 +112,7 @@ class Steering:
             return [*map(_slots, serving), Pace(None)]
         limits = [server.law.base_limit for server in serving]
         ramping = sum(server.law.ramping and server.most is None for server in serving)
-        reserve = capacity.holdback(self.reserve, limits, share, now_ms, ramping=ramping)
+        reserve = holdback.share_out(self.reserve, limits, share, now_ms, ramping=ramping)
         self.reserve_is_short = reserve.short
         for server, held_back in zip(serving, reserve.held_back, strict=True):
             server.held_back = held_back

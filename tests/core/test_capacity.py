@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.core import capacity
-from gateway.core.capacity import Law, Reserve, Scrape, Seen, holdback, observe
+from gateway.core import capacity, holdback
+from gateway.core.capacity import Law, Scrape, Seen, observe
 from gateway.core.engine import Engine, EngineConfig, Finished
 
 QUIET = Scrape(running=100, waiting=0, kv_usage=0.5)
@@ -33,7 +33,7 @@ def poll(law: Law, scrape: Scrape | None = QUIET, now_ms: int = 500, **seen: Any
 
 
 def test_the_lookahead_covers_a_poisson_of_refills():
-    law = Law(completions_per_s=50, refill_s=0.03, step_s=0.02)
+    law = Law(completions_per_s=50, step_s=0.03)
 
     assert law.lookahead == 7  # 2.5 on the way and 2.33 standard deviations
     assert law.target_waiting == pytest.approx(2.33 * sqrt(2.5))
@@ -49,21 +49,19 @@ def test_rates_and_delays_follow_the_counters():
     after = poll(
         law,
         QUIET._replace(completions_total=10, itl_sum_s=3.0, itl_count=100),
-        refill_s=0.004,
     )
 
     assert after.completions_per_s == pytest.approx(0.7 * 10 + 0.3 * 20)
     assert after.step_s == pytest.approx(0.7 * 0.02 + 0.3 * 0.03)
-    assert after.refill_s == 0.004
 
 
 @pytest.mark.parametrize(
-    ("stored", "age_s", "limit", "ramping"),
-    [(None, 0, 8, True), (200, 3_600, 200, False), (200, 90_000, 8, True), (0, 1, 1, False)],
-    ids=["cold", "stored", "stored too long ago", "stored as nothing"],
+    ("stored", "limit", "ramping"),
+    [(None, 8, True), (200, 200, False), (0, 1, False)],
+    ids=["cold", "stored", "stored as nothing"],
 )
-def test_a_law_starts_where_it_last_was_or_cold(stored, age_s, limit, ramping):
-    law = capacity.start(stored, age_s)
+def test_a_law_starts_where_it_last_was_or_cold(stored, limit, ramping):
+    law = capacity.start(stored)
 
     assert (law.base_limit, law.ramping) == (limit, ramping)
     assert law.poll_s == (0.25 if ramping else 0.5)
@@ -208,12 +206,10 @@ def test_a_ramp_that_pace_has_slowed_never_doubles_again():
     assert after.level == pytest.approx(60 * capacity.PACED_RAMP**2)
 
 
-def test_the_limit_and_the_held_back_slots_stay_under_the_cap():
-    after = observe(
-        settled(level=60, ramping=True), QUIET, Seen(60, True), 250, cap=100, held_back=9
-    )
+def test_a_limit_nobody_set_has_an_end():
+    after = observe(settled(level=2_000, ramping=True), QUIET, Seen(2_000, True), 250)
 
-    assert after.base_limit == 91
+    assert after.base_limit == 2_048
 
 
 def test_a_fixed_limit_replaces_the_law():
@@ -258,23 +254,20 @@ def test_refusals_by_the_engine_shrink_the_limit_by_their_number():
                 blocked=st.booleans(),
                 paced=st.booleans(),
                 refusals=st.integers(0, 20),
-                refill_s=st.none(),
             ),
             st.integers(1, 60_000),
         ),
         max_size=40,
     ),
-    cap=st.integers(1, 300),
-    held_back=st.integers(0, 20),
 )
-def test_whatever_an_engine_shows_the_limit_stays_between_one_and_the_cap(polls, cap, held_back):
+def test_whatever_an_engine_shows_the_limit_stays_between_one_and_the_most(polls):
     law, now_ms = capacity.start(), 0
     for scrape, seen, passed_ms in polls:
         now_ms += passed_ms
         before = law
-        law = observe(law, scrape, seen, now_ms, cap=cap, held_back=held_back)
+        law = observe(law, scrape, seen, now_ms)
 
-        assert 1 <= law.base_limit <= max(1, cap - held_back)
+        assert 1 <= law.base_limit <= capacity.MOST
         assert capacity.PACE_LEAST <= law.pace_tokens_per_s <= capacity.PACE_MOST
         if scrape is None:
             assert law.level <= before.level
@@ -406,7 +399,7 @@ def test_a_lasting_disagreement_with_the_engine_is_a_slot_drift(in_flight, drift
 
 
 def test_requests_on_their_way_to_the_engine_are_no_drift():
-    law = settled(completions_per_s=200, refill_s=0.05)
+    law = settled(completions_per_s=200, step_s=0.05)
     for turn in range(1, 5):
         scrape = QUIET._replace(completions_total=100 * turn)
         law = poll(law, scrape, now_ms=500 * turn, in_flight=115, blocked=False)
@@ -454,84 +447,6 @@ def test_a_slow_engines_own_step_is_no_long_one():
     after = poll(settled(quiet_step_s=0.05), scrape, paced=True)
 
     assert after.pace_tokens_per_s == 25_000
-
-
-def test_a_measured_prefill_sets_the_pace():
-    after = observe(settled(), QUIET, Seen(0, False), 500, prefill_s_per_token=23e-6)
-
-    assert after.pace_tokens_per_s == pytest.approx(30_435, rel=1e-3)
-
-
-# ------------------------------------------------------------------ holdback
-
-
-@pytest.mark.parametrize(
-    ("arrivals_per_s", "held_back", "short"),
-    [(0, 13, False), (5, 15, False), (15, 36, False), (60, 64, True)],
-    ids=["none: the policy's share", "some", "many", "too many: a quarter"],
-)
-def test_the_holdback_covers_what_urgent_requests_hold_by_themselves(
-    arrivals_per_s, held_back, short
-):
-    reserve = Reserve(arrivals=arrivals_per_s * 10, arrived_at_ms=0, e2e_s=1.6)
-
-    assert holdback(reserve, [256], 0.05, now_ms=0) == ((held_back,), short)
-
-
-def test_one_slot_is_held_back_on_the_smallest_backend():
-    assert holdback(Reserve(), [1], 0.0, now_ms=0).held_back == (1,)
-
-
-def test_a_backend_whose_limit_is_still_being_found_holds_back_more():
-    assert holdback(Reserve(), [8], 0.05, now_ms=0, ramping=1).held_back == (8,)
-    assert holdback(Reserve(), [256, 16], 0.05, now_ms=0, ramping=1).held_back == (14, 1)
-
-
-def test_a_pools_holdback_is_shared_out_by_base_limit():
-    reserve = Reserve(arrivals=100, e2e_s=1.6)
-
-    assert holdback(reserve, [100, 50, 106], 0.05, now_ms=0).held_back == (11, 6, 11)
-
-
-def test_a_share_above_a_quarter_is_what_the_administrator_wants():
-    assert holdback(Reserve(), [100], 0.4, now_ms=0).held_back == (40,)
-
-
-def test_a_reserve_above_a_quarter_is_not_short_of_less():
-    reserve = Reserve(arrivals=10, e2e_s=0.9)
-
-    assert holdback(reserve, [8], 0.5, now_ms=0) == ((4,), False)
-
-
-def test_the_arrival_rate_settles_and_fades():
-    reserve = Reserve()
-    for at_ms in range(0, 60_000, 200):
-        reserve = capacity.arrived(reserve, at_ms)
-    reserve = capacity.finished(capacity.finished(reserve, 2.0), 1.0)
-
-    assert reserve.e2e_s == pytest.approx(1.9)
-    assert reserve.load(59_800) == pytest.approx(5 * 1.9, rel=0.02)
-    assert reserve.load(69_800) == pytest.approx(5 * 1.9 / 2.718, rel=0.02)
-
-
-def test_urgent_overload_gives_the_holdback_up_until_no_urgent_request_waits():
-    told = {"refused": True, "waiting": 9, "in_flight": 50, "base_limit": 100}
-
-    once = capacity.polled(Reserve(), **told)
-    twice = capacity.polled(once, **told)
-    still = capacity.polled(twice, **told | {"refused": False, "in_flight": 10})
-    over = capacity.polled(still, **told | {"waiting": 0, "refused": False})
-
-    assert [r.overloaded for r in (once, twice, still, over)] == [False, True, True, False]
-    assert holdback(twice, [60, 40], 0.05, now_ms=0) == ((0, 0), True)
-
-
-def test_urgent_requests_that_hold_little_are_no_overload():
-    reserve = Reserve()
-    for _ in range(5):
-        reserve = capacity.polled(reserve, refused=True, waiting=9, in_flight=49, base_limit=100)
-
-    assert not reserve.overloaded
 
 
 def test_a_law_survives_a_trip_through_json():
@@ -587,7 +502,7 @@ class Loop:
         self.poll_s, self.outage_s, self.fixed = poll_s, outage_s, fixed
         self.reserves = reserves
         self.engine = Engine(ENGINE)
-        self.law, self.reserve = capacity.start(stored), Reserve()
+        self.law, self.reserve = capacity.start(stored), holdback.Reserve()
         self.in_flight, self.held_back, self.credit = 0, 1, float(capacity.PACE_BURST_TOKENS)
         self.prompts: dict[str, int] = {}  # of low requests in flight
         self.leaving: list[tuple[float, Finished]] = []
@@ -614,15 +529,17 @@ class Loop:
             self._release(now_s)
             while self.urgent_at_s and self.urgent_at_s[0] <= now_s:
                 self.urgent.append(self.urgent_at_s.pop(0))
-                self.reserve = capacity.arrived(self.reserve, round(now_s * 1000))
+                self.reserve = holdback.arrived(self.reserve, round(now_s * 1000))
             hit_limit, hit_pace = self._dispatch(now_s)
             blocked, paced = blocked or hit_limit, paced or hit_pace
             if now_s >= next_poll_s:
                 scrape = self._scrape(running, waiting, now_s)
-                seen = Seen(self.in_flight, blocked, paced, refill_s=0.02)
+                seen = Seen(self.in_flight, blocked, paced)
                 self.law = observe(self.law, scrape, seen, round(now_s * 1000), fixed=self.fixed)
                 limits = [self.law.base_limit]
-                self.held_back = holdback(self.reserve, limits, 0.05, round(now_s * 1000))[0][0]
+                self.held_back = holdback.share_out(
+                    self.reserve, limits, 0.05, round(now_s * 1000)
+                )[0][0]
                 next_poll_s = now_s + (self.poll_s or self.law.poll_s)
                 blocked = paced = False
             generated = self.engine.counters.generation_tokens
@@ -647,7 +564,7 @@ class Loop:
             self.credit += self.prompts.pop(event.id, 0)
             if event.id.startswith("u"):
                 self.urgent_ttft_s.append(event.first_token_s - float(event.id[1:]))
-                self.reserve = capacity.finished(self.reserve, event.at_s - event.arrived_s)
+                self.reserve = holdback.finished(self.reserve, event.at_s - event.arrived_s)
         self.leaving = [left for left in self.leaving if left[0] > now_s]
 
     def _dispatch(self, now_s: float) -> tuple[bool, bool]:

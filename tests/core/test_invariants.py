@@ -88,7 +88,7 @@ class LosesOnEdit(Scheduler):
         super()._edit(op)
         for request in list(self.requests.values()):
             if request.state != IN_FLIGHT:
-                self._drop(request)
+                self._drop(request, "cancelled")
                 return
 
 

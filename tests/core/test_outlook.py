@@ -77,7 +77,6 @@ def test_looking_changes_nothing():
     scheduler.look(now_ms)
     for number in range(300):
         scheduler.explain(f"r{number}", now_ms)
-        scheduler.position(f"r{number}")
 
     same = [one.apply([SetBackend("gpu", 10_000, 0)], now_ms) for one in (scheduler, untouched)]
 
@@ -92,7 +91,6 @@ def test_explain_names_the_place_that_the_line_gives():
         assert explanation is not None
         if number <= 200:
             assert (explanation.position, explanation.position_is_exact) == (number, True)
-        assert scheduler.position(place.request.id) == explanation.position
 
 
 def plain_line() -> Scheduler:
@@ -183,7 +181,6 @@ def test_who_does_not_wait_is_not_explained():
 
     assert scheduler.explain("running", 0) is None
     assert scheduler.explain("nobody", 0) is None
-    assert scheduler.position("running") is None
 
 
 def test_deep_in_the_line_the_place_is_near_the_truth():
@@ -199,5 +196,6 @@ def test_deep_in_the_line_the_place_is_near_the_truth():
     order = [place.request.id for place in upcoming(scheduler)]
 
     for place in (500, 1_000, 1_900):
-        position = scheduler.position(order[place - 1])
-        assert position == pytest.approx(place, rel=0.1)
+        explanation = scheduler.explain(order[place - 1], 0)
+        assert explanation is not None
+        assert explanation.position == pytest.approx(place, rel=0.1)

@@ -253,25 +253,3 @@ def test_a_count_by_calendar_minutes_would_be_caught():
 
     assert most_over(play(rule, minute_end, MinuteCounter)[0], rule) > 600
     assert most_over(play(rule, minute_end)[0], rule) <= 1
-
-
-# ------------------------------------------------------------------ budgets
-
-
-def test_a_budget_is_spent_in_its_window_and_whole_in_the_next():
-    budgets: dict[str, tuple[int, int]] = {}
-    quota.book(budgets, "tenant:acme:day", 20251124, 700)
-    quota.book(budgets, "tenant:acme:day", 20251124, 400)
-
-    assert quota.left(budgets, "tenant:acme:day", 20251124, limit=1000) == 0
-    assert quota.left(budgets, "tenant:acme:day", 20251125, limit=1000) == 1000
-    quota.book(budgets, "tenant:acme:day", 20251125, 30)
-    assert quota.left(budgets, "tenant:acme:day", 20251125, limit=1000) == 970
-
-
-def test_cost_of_a_closed_window_does_not_burden_the_next():
-    budgets = {"tenant:acme:day": (20251125, 50)}
-
-    quota.book(budgets, "tenant:acme:day", 20251124, 400)
-
-    assert quota.left(budgets, "tenant:acme:day", 20251125, limit=1000) == 950

@@ -87,10 +87,7 @@ class Counters:
     prompt_tokens: int = 0  # computed, so a recomputed prompt counts twice
     generation_tokens: int = 0
     finished: int = 0
-    aborted: int = 0
     queue_time_s: float = 0.0
-    first_tokens: int = 0
-    ttft_s: float = 0.0
     prefix_queries_tokens: int = 0
     prefix_hits_tokens: int = 0
 
@@ -122,6 +119,17 @@ class Sequence:
     def target_tokens(self) -> int:
         """What a prefill has to compute: after a preemption, the tokens generated so far too."""
         return self.prompt_tokens + self.generated
+
+    def chunk_within(self, left: int, most: int) -> int:
+        """How much of its prefill a step takes of ``left`` tokens, ``most`` at a time (0: all)."""
+        chunk = min(self.target_tokens - self.computed, left)
+        return min(chunk, most) if most else chunk
+
+    def resident_tokens(self, steps: int) -> int:
+        """Tokens whose KV is computed, while it runs and ``steps`` are done."""
+        if not self.decoding:
+            return self.computed
+        return self.prompt_tokens + steps - self.base - 1
 
     @property
     def last_step(self) -> int:

@@ -28,6 +28,7 @@ class Engine:
         self._per_decoding = round(self.config.step_per_decoding_s * PS)
         self._per_prefill = round(self.config.step_per_prefill_token_s * PS)
         self._per_kv = round(self.config.step_per_kv_token_s * PS)
+        self._most_prefill = self.config.long_prefill_token_threshold
         self._by_priority = self.config.scheduling_policy == "priority"
         self._now = 0
         self._steps = 0
@@ -128,7 +129,6 @@ class Engine:
         else:
             self._leave(sequence)
         self._may_admit = True
-        self.counters.aborted += 1
         return True
 
     def advance(self, now_s: float) -> list[Event]:
@@ -205,7 +205,7 @@ class Engine:
         left = self.config.max_num_batched_tokens - (len(self._running) - len(self._prefilling))
         wanted = self._kv.wanted(self._steps)
         for sequence in self._prefilling:
-            sequence.chunk = self._chunk(sequence, left)
+            sequence.chunk = sequence.chunk_within(left, self._most_prefill)
             left -= sequence.chunk
             wanted += self._wants(sequence)
         if wanted <= self._kv.free:
@@ -282,7 +282,7 @@ class Engine:
         sequence.waiting = False
         self._waiting -= 1
         sequence.computed = self._cached(sequence)
-        sequence.chunk = self._chunk(sequence, left)
+        sequence.chunk = sequence.chunk_within(left, self._most_prefill)
         self._kv.free -= self._held(sequence)
         self._kv.resident_tokens += sequence.computed
         self._running[sequence.id] = sequence
@@ -290,11 +290,6 @@ class Engine:
         if sequence.started < 0:
             sequence.started = self._now
         self._events.append(Started(sequence.id, self._now / PS))
-
-    def _chunk(self, sequence: Sequence, left: int) -> int:
-        chunk = min(sequence.target_tokens - sequence.computed, left)
-        most = self.config.long_prefill_token_threshold
-        return min(chunk, most) if most else chunk
 
     def _cached(self, sequence: Sequence) -> int:
         """Tokens whose KV is there already: whole blocks, never the last token of the prompt."""
@@ -318,8 +313,6 @@ class Engine:
             if not sequence.output_tokens:
                 self._finish(sequence)
                 return
-            self.counters.first_tokens += 1
-            self.counters.ttft_s += (self._now - sequence.arrived) / PS
             self._events.append(FirstToken(sequence.id, self._now / PS))
         self.counters.generation_tokens += 1
         sequence.decoding = True
@@ -330,7 +323,7 @@ class Engine:
     def _leave(self, sequence: Sequence) -> None:
         """Take a request out of the running set and free what it holds."""
         self._kv.free += self._held(sequence)
-        self._kv.resident_tokens -= self._resident(sequence)
+        self._kv.resident_tokens -= sequence.resident_tokens(self._steps)
         del self._running[sequence.id]
         if sequence.decoding:
             self._kv.leave(sequence.base, sequence.prompt_tokens)
@@ -350,21 +343,15 @@ class Engine:
 
     # ---------------------------------------------------------------- blocks
 
-    def _resident(self, sequence: Sequence) -> int:
-        """Tokens of a running request whose KV is computed."""
-        if not sequence.decoding:
-            return sequence.computed
-        return sequence.prompt_tokens + self._steps - sequence.base - 1
-
     def _held(self, sequence: Sequence) -> int:
         """Blocks of a running request, those for the step under way included."""
         coming = int(self._step_ends is not None) if sequence.decoding else sequence.chunk
-        return blocks(self._resident(sequence) + coming)
+        return blocks(sequence.resident_tokens(self._steps) + coming)
 
     def _wants(self, sequence: Sequence) -> int:
         """Blocks that a running request must get before it can take part in the next step."""
         coming = 1 if sequence.decoding else sequence.chunk
-        resident = self._resident(sequence)
+        resident = sequence.resident_tokens(self._steps)
         return blocks(resident + coming) - blocks(resident)
 
     def _make_room(self) -> int:
@@ -383,7 +370,7 @@ class Engine:
                 continue
             tokens = 1
             if not sequence.decoding:
-                tokens = sequence.chunk = self._chunk(sequence, left)
+                tokens = sequence.chunk = sequence.chunk_within(left, self._most_prefill)
             wants = self._wants(sequence)
             while sequence.id in self._running and wants > free:
                 victim = self._victim()
