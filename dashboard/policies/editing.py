@@ -3,14 +3,16 @@
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_draft
-from dashboard.policies import diff, edit, form, managed, review
+from dashboard.policies import bounds, diff, edit, form, managed, review
 from dashboard.policies.fields import Document
 from dashboard.policies.models import Draft, StaleDraft, document_of, in_force
 from dashboard.policies.request import person
+from gateway.core.policy import load
 from gateway.core.presets import PRESETS
 from gateway.models import Tenant
 
@@ -134,6 +136,9 @@ def _context(
             (other.person, diff.sections(document_of(other.base), other.document))
             for other in Draft.objects.select_related("person").exclude(person=draft.person)
         ],
+        "longest_waits": _longest_waits(draft.document)
+        if section == "tiers" and not found
+        else None,
         "tenants": _tenants(draft.document) if section == "tenants" and not slug else [],
         "presets": [(name, PRESET_TEXTS.get(name, "")) for name in PRESETS],
     }
@@ -156,6 +161,12 @@ def link(path: str, document: Document) -> str:
         else reverse("policies:sheet", args=[section])
     )
     return f"{page}#{anchor}"
+
+
+def _longest_waits(document: Document) -> list[bounds.LongestWait] | None:
+    """None: the last hour says nothing."""
+    seen = bounds.last_hour(timezone.now())
+    return bounds.longest_waits(load(edit.clean(document)), seen) if seen else None
 
 
 def _tenants(document: Document) -> list[tuple[str, str, list[str]]]:

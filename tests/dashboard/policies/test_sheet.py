@@ -49,7 +49,7 @@ def test_the_page_takes_a_fixed_number_of_queries(as_ada, person, django_assert_
         )
     as_ada.get("/policy/draft/tiers/")
 
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(15):
         as_ada.get("/policy/draft/tiers/")
 
 
