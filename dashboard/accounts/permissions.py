@@ -181,6 +181,11 @@ def may_see_tenant(person: Person, tenant: Tenant) -> bool:
     return _has(person, ADMIN, SECURITY) or bool(_part(person, tenant))
 
 
+def may_evict_own(person: Person, tenant: Tenant) -> bool:
+    """Take this tenant's waiting requests out of the line, and nobody else's."""
+    return _has(person, ADMIN) or _part(person, tenant) == TENANT_ADMIN
+
+
 @of_weight
 def may_issue_keys(person: Person, tenant: Tenant) -> bool:
     """Make, rotate, edit, disable and enable them."""

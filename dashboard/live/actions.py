@@ -20,7 +20,7 @@ from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_operate, may_watch
 from dashboard.live import orders, overrides
 from dashboard.live.action_forms import OrderForm, fresh
-from dashboard.live.overrides import Changed, NotNow, permits
+from dashboard.live.overrides import Changed, NotNow, Order, permits
 from gateway.marks import wanted
 from gateway.models import Override
 
@@ -75,10 +75,22 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         return _form(request, verb, {"cannot": str(error)}, 404)
     if request.method == "POST":
         order = order._replace(tier=request.POST.get("tier", "") if verb == "move" else order.tier)
+    done = carry_out(request, order, now)
+    return _to(request, done) if isinstance(done, Override) else done
+
+
+def carry_out(
+    request: HttpRequest, order: Order, now: orders.Scene, **more: Any
+) -> HttpResponse | Override:
+    """Show what an order would do, and do it once its form is complete.
+
+    Who may was decided before.  ``more`` goes to the page beside it.
+    """
+    verb = order.verb
     effect, seen = orders.look(order, now)
     if effect.level >= 2 and not effect.cannot:
         ask_again(request)
-    context: dict[str, Any] = {"effect": effect, "cannot": effect.cannot, "about": _about(order)}
+    context = more | {"effect": effect, "cannot": effect.cannot, "about": _about(order)}
     if request.method != "POST":
         context["form"] = OrderForm(verb, effect, now.policy, initial=fresh(verb, seen))
         return _form(request, verb, context)
@@ -91,7 +103,7 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
         return _form(request, verb, context, 422)
     said = form.cleaned_data
     try:
-        row = overrides.begin(
+        return overrides.begin(
             request,
             form.complete(order),
             reason=form.why(),
@@ -102,7 +114,6 @@ def act(request: HttpRequest, verb: str) -> HttpResponse:
     except Changed as error:
         form.shown_again(saw_at=timezone.now().timestamp(), seen="" if seen is None else seen)
         return _form(request, verb, context | {"changed": error.row}, 409)
-    return _to(request, row)
 
 
 @open_to(may_watch)
@@ -159,7 +170,7 @@ def _saw(request: HttpRequest) -> int:
     return int(said) if said.isascii() and said.isdigit() and len(said) < 10 else -1
 
 
-def _about(order: overrides.Order) -> str:
+def _about(order: Order) -> str:
     if order.verb == "move":
         return order.tenant
     if order.tier:

@@ -62,12 +62,19 @@ def _place(request: dict[str, Any], why: dict[str, Any]) -> str:
 
 
 def _sum(why: dict[str, Any]) -> str:
-    parts = f"{why['tier']} {signed(why['priority'])}"
-    if why["aged"]:
-        parts += f" + {why['aged']} aged"
-    if why["boosted"]:
-        parts += f" {'+' if why['boosted'] > 0 else MINUS} {abs(why['boosted'])} boost"
-    return f"{parts} = {signed(why['effective_priority'])}"
+    return sum_of(
+        why["tier"], why["priority"], why["aged"], why["boosted"], why["effective_priority"]
+    )
+
+
+def sum_of(tier: str, priority: int, aged: int, boost: int, effective_priority: int) -> str:
+    """``standard 0 + 5 aged + 2 boost = 7``."""
+    parts = f"{tier} {signed(priority)}"
+    if aged:
+        parts += f" + {aged} aged"
+    if boost:
+        parts += f" {'+' if boost > 0 else MINUS} {abs(boost)} boost"
+    return f"{parts} = {signed(effective_priority)}"
 
 
 def _ageing(why: dict[str, Any]) -> str:

@@ -2,12 +2,14 @@
 
 from django.urls import path, re_path
 
-from dashboard.tenants import key_views, report_views, usage_views, views
+from dashboard.tenants import key_views, report_views, usage_views, views, waiting
 
 app_name = "tenant"
 KEY = r"^keys/(?P<id8>[0-9A-Za-z]{8})/"
 urlpatterns = [
     path("", views.tenant_page, name="page"),
+    path("waiting/", waiting.page, name="waiting"),
+    path("waiting/evict/", waiting.evict, name="evict"),
     path("suspend/", views.suspend, name="suspend"),
     path("resume/", views.resume, name="resume"),
     path("members/", views.add_member, name="member-add"),

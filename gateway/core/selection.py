@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Selection(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Ids, or a filter: of each name any of its values, an empty one any at all.  All empty:
+    """Ids and a filter: of each name any of its values, an empty one any at all.  All empty:
     everything that waits."""
 
     ids: tuple[str, ...] = ()
@@ -34,7 +34,8 @@ def select(scheduler: Scheduler, wanted: Selection, arrived_by_ms: int) -> list[
     """
     if wanted.ids:
         found = [scheduler.requests.get(id) for id in wanted.ids]
-        return [one.id for one in found if one is not None and one.state == WAITING]
+        waiting = [one for one in found if one is not None and one.state == WAITING]
+        return [one.id for one in waiting if _is_meant(one, wanted)]
     return [
         one.id
         for one in scheduler.requests.values()

@@ -58,6 +58,10 @@ class OverrideRows(AnnouncedRows["Override"]):
         span = (since, until)
         return self.filter(Q(begun_at__range=span) | Q(ended_at__range=span)).order_by("begun_at")
 
+    def of_tenant_alone(self, slug: str) -> "OverrideRows":
+        """What was done to waiting requests of this tenant and of nobody else."""
+        return self.filter(selection__tenant=[slug])
+
     def end_due(self, at: datetime) -> int:
         """Close what has run its term; two gateways that try close it once."""
         due = self.filter(ended_at=None, ends_at__lte=at)

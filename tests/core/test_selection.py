@@ -36,6 +36,7 @@ def line() -> Scheduler:
         (Selection(tier=("standard",), tenant=("acme",), task_type=("translate",)), "d"),
         (Selection(tier=("realtime",)), ""),
         (Selection(ids=("d", "running", "nobody", "a")), "da"),
+        (Selection(ids=("d", "c"), tenant=("acme",)), "d"),
     ],
 )
 def test_a_filter_finds_what_waits_and_fits(line, wanted, found):

@@ -194,6 +194,8 @@ OPEN_TO: dict[str, set[str]] = {
     "tenants:report": WHOLE,
     "tenants:report-csv": WHOLE,
     "tenant:page": WHOLE | OWN,
+    "tenant:waiting": WHOLE | OWN,
+    "tenant:evict": KEYS,
     "tenant:suspend": {"admin"},
     "tenant:resume": {"admin"},
     "tenant:member-add": {"security", "tenant-admin"},
@@ -294,6 +296,7 @@ NOT_ASKED_AGAIN = {
     "most orders on call end by themselves, and at night a minute counts": {
         "live:act",  # asks where a name is to be typed: live/test_actions.py
         "live:act move",
+        "tenant:evict",
         "live:end",
         "live:extend",
         "live:undo",

@@ -38,7 +38,7 @@ from dashboard.delivery import Message
 from dashboard.delivery.models import Channel, Delivery
 from dashboard.policies.models import Draft, in_force
 from gateway.core.policy import default_policy
-from gateway.models import APIKey, PolicyVersion, Tenant, UsageRecord
+from gateway.models import APIKey, Override, PolicyVersion, Tenant, UsageRecord
 now, admin = timezone.now(), User.objects.get()
 acme = Tenant.objects.create(slug="acme", name="Acme: an assistant and its editor")
 gone = Tenant.objects.create(slug="gone", name="Gone", status="suspended")
@@ -60,12 +60,17 @@ message = Message(kind="firing", severity="warn", title="It fires", lines=("now 
                   link="http://localhost/live/", ack_link=None, at=now)
 sent = Delivery.objects.create(channel=channel, dedupe="x", message=message.as_json(),
                                next_try_at=now, ended_at=now, tries=5, state="failed", last_error="No answer.")
+order = Override.objects.create(verb="pause", pool="default", tier="batch", scope="tier:default/batch",
+                                owner="otto", reason="an engine upgrade", begun_at=now, changed_at=now,
+                                ends_at=now + timedelta(hours=1), changed_by="otto", key="seeded")
 print(json.dumps({"id8": key.id8, "incident": incident.pk, "rule": rule.pk, "channel": channel.pk,
-                  "message": sent.pk, "slug": "acme", "number": number, "section": "pool"}))
+                  "message": sent.pk, "order": order.pk, "slug": "acme", "number": number, "section": "pool"}))
 """
 PAGES = {
     "live:page": (),
     "live:actions": (),
+    "live:act": ("verb=drain", "?tier=batch"),
+    "live:order": ("pk=order",),
     "doctor": (),
     "accounts:password": (),
     "accounts:sessions": (),
@@ -85,6 +90,8 @@ PAGES = {
     "tenants:new": (),
     "tenants:usage": (),
     "tenant:page": ("slug",),
+    "tenant:waiting": ("slug",),
+    "tenant:evict": ("slug",),
     "tenant:suspend": ("slug",),
     "tenant:usage": ("slug",),
     "tenants:report": (),
