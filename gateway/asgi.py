@@ -31,6 +31,7 @@ from gateway.upstream import Upstream
 
 STALE_TICK_S = 5.0
 DRAIN_S = 120.0
+LAST_WRITE_S = 2.0  # a database that hangs must not keep a gateway from ending
 PROBES = ("/livez", "/readyz", "/metrics")
 
 
@@ -104,7 +105,11 @@ class DataPlane:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.proxy.shadow.write()
+        self.publisher.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WRITE_S):
+                await self.proxy.shadow.write()
+        self.proxy.shadow.close()
         await self.fleet.close()
         await self.upstream.close()
         await self.recorder.close()

@@ -9,15 +9,14 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import Error, close_old_connections, connection
+from django.db import Error
 
 from gateway import errors, keys, reading
+from gateway.aside import Aside
 from gateway.models import APIKey, Revision
 from gateway.reading import EMPTY, Caller, Entry, Network, State
 
@@ -39,11 +38,7 @@ class Directory:
         # An unknown key costs what a known one costs, so time tells a stranger nothing.
         self._dummy = secrets.token_bytes(32)
         self._dummy_pepper = next(iter(self._peppers))
-        # A thread of its own: Django's shared one may be busy with somebody's page.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="directory")
-        self._in_thread = sync_to_async(
-            self._load_if_moved, thread_sensitive=False, executor=self._thread
-        )
+        self._aside = Aside("directory")
 
     def authenticate(self, headers: Mapping[str, str], endpoint: str, address: str = "") -> Caller:
         """Say who is asking, or refuse.  ``address`` is the peer's, for keys bound to networks.
@@ -141,16 +136,13 @@ class Directory:
         self.state = state
 
     def close(self) -> None:
-        """Let the thread and its connection go."""
-        self._thread.submit(lambda: connection.close())  # looked up there: each thread has its own
-        self._thread.shutdown()
+        self._aside.close()
 
     async def refresh(self) -> bool:
         """Load if anything changed since.  True if the state was replaced."""
-        return await self._in_thread()
+        return await self._aside.run(self._load_if_moved)
 
     def _load_if_moved(self) -> bool:
-        close_old_connections()
         try:
             if Revision.current() == self.state.revision:
                 self.state = self.state._replace(loaded_at=self._now())

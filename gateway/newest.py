@@ -6,7 +6,7 @@ Kept for a few seconds only: where nothing is left any more, the gateway is sile
 import msgspec
 from django.core.cache import cache
 
-from gateway.core.snapshot import Frame, encode
+from gateway.core.snapshot import Frame
 
 FRAME = "laneway.live.frame"
 CROWDS = "laneway.live.crowds"
@@ -14,12 +14,9 @@ KEPT_S = 5
 Crowds = dict[tuple[str, str, str], int]  # how many wait, by pool, tier and tenant
 
 
-async def leave(frame: Frame, crowds: Crowds) -> str:
-    """Leave both; returns the frame as text, encoded once for whoever else gets it."""
-    text = encode(frame).decode()
-    await cache.aset(FRAME, text, KEPT_S)
-    await cache.aset(CROWDS, crowds, KEPT_S)
-    return text
+def leave(text: str, crowds: Crowds) -> None:
+    """Leave both; the frame as text, for it is encoded once for whoever else gets it."""
+    cache.set_many({FRAME: text, CROWDS: crowds}, KEPT_S)
 
 
 def frame_text() -> str | None:

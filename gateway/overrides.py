@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal, cast
 
-from asgiref.sync import sync_to_async
-from django.db import Error, close_old_connections
+from django.db import Error
 
 from gateway import errors
+from gateway.aside import Aside, Chore
 from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core.ops import Drain, Op, Pause
@@ -29,6 +29,8 @@ from gateway.queue import Queue
 
 logger = logging.getLogger(__name__)
 
+Answer = tuple[int, int]  # order, how many it reached
+
 AT_ONCE = 300  # requests moved or removed before others get a turn of the loop
 UNDOABLE = 20  # boosts whose requests are remembered
 
@@ -41,8 +43,10 @@ class Overrides:
         self._held: dict[int, OverrideRow] = {}  # in force here, by id
         self._seen: set[int] | None = None  # orders met by now; None: not one look yet
         self._boosted: OrderedDict[int, list[str]] = OrderedDict()  # by order: whom it reached
-        self._answers: list[tuple[int, int]] = []  # to be written: order, how many it reached
+        self._answers: list[Answer] = []  # to be written
         self._due = True  # something may have run its term; also while no gateway ran
+        self._aside = Aside("overrides")
+        self._writing = Chore("writing what became of an override")
 
     async def keep(self) -> None:
         """Do what is due by now; what cannot be written now is written later."""
@@ -61,7 +65,11 @@ class Overrides:
             self._seen.add(row.id)
         self._seen &= {row.id for row in rows}
         if self._answers or self._due:
-            await sync_to_async(self._write)()
+            await self._writing.run(self._write)
+
+    def close(self) -> None:
+        self._writing.stop()
+        self._aside.close()
 
     def views(self) -> tuple[OverrideView, ...]:
         return tuple(
@@ -139,18 +147,28 @@ class Overrides:
 
     # The answers
 
-    def _write(self) -> None:
-        close_old_connections()
-        at = datetime.fromtimestamp(time.time(), UTC)
-        try:
-            while self._answers:
-                Override.objects.answer(*self._answers[0], at)
-                self._answers.pop(0)
-            if self._due:
-                Override.objects.end_due(at)
-                self._due = False
-        except Error as error:
-            logger.warning("what became of an override could not be written: %s", error)
+    async def _write(self) -> None:
+        answers, self._answers = self._answers, []
+        due, self._due = self._due, False
+        left, still_due = await self._aside.run(_write, answers, due)
+        self._answers = left + self._answers
+        self._due |= still_due
+
+
+def _write(answers: list[Answer], due: bool) -> tuple[list[Answer], bool]:
+    """Returns what could not be written: the answers left, and whether orders are still due."""
+    at = datetime.fromtimestamp(time.time(), UTC)
+    left = list(answers)
+    try:
+        while left:
+            Override.objects.answer(*left[0], at)
+            left.pop(0)
+        if due:
+            Override.objects.end_due(at)
+            due = False
+    except Error as error:
+        logger.warning("what became of an override could not be written: %s", error)
+    return left, due
 
 
 def _corrections(queue: Queue, held: dict[str, OverrideRow], now: float) -> Iterator[Op]:

@@ -6,25 +6,24 @@ never changes: a lost one costs a second, and a page that reconnects needs nothi
 """
 
 import asyncio
-import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 
 import msgspec
 from channels.layers import get_channel_layer
 
 from gateway import inquiry, newest, questions
-from gateway.auth import Directory
+from gateway.aside import Aside, Chore
+from gateway.auth import EMPTY, Directory
 from gateway.backends import Fleet
-from gateway.core.snapshot import Frame
+from gateway.core.snapshot import Frame, encode
 from gateway.inquiry import Register
 from gateway.overrides import Overrides
 from gateway.reclassify import reclassify
 from gateway.records import Recorder, Sample
-
-logger = logging.getLogger(__name__)
 
 GROUP = "live"
 TICK_S = 1.0
@@ -43,6 +42,9 @@ class Publisher:
         self.overrides = Overrides(directory, fleet, register)
         self.listeners: list[Listener] = []
         self.ticked_at: float | None = None  # loop time of the last whole tick
+        self._in_force = EMPTY  # what the fleet was told last
+        self._chores: dict[object, Chore] = {}
+        self._cache = Aside("cache")
         self._epoch = secrets.token_hex(8)
         self._seq = 0
 
@@ -51,36 +53,59 @@ class Publisher:
         due = loop.time()
         for n in count():
             if n % LOOKS:
-                await _alone("taking over changes", self.take_over())
+                await self.look()
             else:
                 await self.tick()
             due = max(due + TICK_S / LOOKS, loop.time())
             await asyncio.sleep(due - loop.time())
 
+    def close(self) -> None:
+        for chore in self._chores.values():
+            chore.stop()
+        self.overrides.close()
+        self._cache.close()
+
     async def tick(self) -> None:
-        """One second's work.  Its parts fail alone: without a database the line is still shown,
-        without a channel layer a new policy still arrives."""
+        """One second's work.  Its parts fail alone and hang alone: without a database the line is
+        still shown, without a channel layer a new policy still arrives."""
         frame = self.frame()
-        await _alone("taking over changes", self.take_over())
-        await _alone("showing the line", self._show(frame))
-        await _alone("answering pages", self._answer())
+        await self.look()
+        text = encode(frame).decode()
+        await self._alone("showing the line", lambda: _show(text))
+        await self._alone("keeping the frame", lambda: self._keep(text))
+        await self._alone("answering pages", self._answer)
         self._remember(frame)
         for listener in self.listeners:
-            await _alone("telling a listener", listener(frame))
+            await self._alone("telling a listener", partial(listener, frame), listener)
         self.ticked_at = asyncio.get_running_loop().time()
 
+    async def look(self) -> None:
+        """Take over what changed, do what people ordered; however long the database takes."""
+        await self._alone("taking over changes", self._take_over)
+        await self._alone("doing what people ordered", self.overrides.keep)
+
     async def take_over(self) -> None:
-        """Bring keys, policy and backends up to date, if any of them changed; then do what people
-        ordered."""
-        before = self.directory.state
-        if await self.directory.refresh():
-            state = self.directory.state
-            rules = (state.policy, state.policy_version, state.canary)
-            if (state.policy_version, state.canary) != (before.policy_version, before.canary):
-                self.fleet.edit(*rules)
-                await reclassify(self.register.journeys, state.entries)
-            self.fleet.configure(state.backends, *rules)
+        """The same, once and waited for."""
+        await self._take_over()
         await self.overrides.keep()
+
+    async def _take_over(self) -> None:
+        """Bring keys, policy and backends up to date, if any of them changed."""
+        await self.directory.refresh()
+        state, before = self.directory.state, self._in_force
+        if state.revision == before.revision:
+            return
+        rules = (state.policy, state.policy_version, state.canary)
+        if (state.policy_version, state.canary) != (before.policy_version, before.canary):
+            self.fleet.edit(*rules)
+            await reclassify(self.register.journeys, state.entries)
+        self.fleet.configure(state.backends, *rules)
+        self._in_force = state
+
+    async def _alone(
+        self, doing: str, work: Callable[[], Awaitable[None]], whose: object = None
+    ) -> None:
+        await self._chores.setdefault(whose or doing, Chore(doing)).run(work)
 
     def frame(self) -> Frame:
         self._seq += 1
@@ -94,22 +119,22 @@ class Publisher:
             marks=self.directory.state.marks,
         )
 
-    async def _show(self, frame: Frame) -> None:
-        text = await newest.leave(frame, self.fleet.crowds())
-        layer = get_channel_layer()
-        if layer is not None:
-            await layer.group_send(GROUP, {"type": "live.frame", "text": text})
+    async def _keep(self, text: str) -> None:
+        await self._cache.run(newest.leave, text, self.fleet.crowds())
 
     async def _answer(self) -> None:
         """What pages asked for beside the frame."""
-        line_wanted, ids = await questions.asked()
+        line_wanted, ids = await self._cache.run(questions.asked)
+        line: bytes | None = None
         if line_wanted:
-            line = {pool.name: pool.head for pool in self.fleet.views(questions.LINE_MOST)}
-            await questions.answer_line(msgspec.json.encode(line))
-        for id in ids:
-            one = self.register.known_by(id)
-            document = inquiry.why(one) if one else {}
-            await questions.answer_why(id, msgspec.json.encode(document))
+            views = self.fleet.views(questions.LINE_MOST)
+            line = msgspec.json.encode({pool.name: pool.head for pool in views})
+        known = {id: self.register.known_by(id) for id in ids}
+        why = {
+            id: msgspec.json.encode(inquiry.why(one) if one else {}) for id, one in known.items()
+        }
+        if line is not None or why:
+            await self._cache.run(questions.answer, line, why)
 
     def _remember(self, frame: Frame) -> None:
         for pool in frame.pools:
@@ -130,8 +155,7 @@ class Publisher:
                 )
 
 
-async def _alone(doing: str, part: Awaitable[None]) -> None:
-    try:
-        await part
-    except Exception:  # whatever it is, the next second must come
-        logger.exception("%s failed; trying again in a second", doing)
+async def _show(text: str) -> None:
+    layer = get_channel_layer()
+    if layer is not None:
+        await layer.group_send(GROUP, {"type": "live.frame", "text": text})

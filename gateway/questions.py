@@ -5,6 +5,7 @@ ticker answers within a second, for as long as somebody goes on asking.  Answers
 """
 
 import time
+from collections.abc import Mapping
 
 from django.core.cache import cache
 
@@ -36,18 +37,18 @@ def ask_why(request_id: str) -> bytes | None:
     return answer
 
 
-async def asked() -> tuple[bool, list[str]]:
+def asked() -> tuple[bool, list[str]]:
     """Whether somebody wants the line, and the requests somebody wants explained."""
-    wanted = await cache.aget_many([LINE_WANTED, WHY_WANTED])
+    wanted = cache.get_many([LINE_WANTED, WHY_WANTED])
     now = time.time()
     return LINE_WANTED in wanted, [
         id for id, until in wanted.get(WHY_WANTED, {}).items() if until > now
     ]
 
 
-async def answer_line(answer: bytes) -> None:
-    await cache.aset(LINE, answer, ANSWER_TTL_S)
-
-
-async def answer_why(request_id: str, answer: bytes) -> None:
-    await cache.aset(WHY + request_id, answer, ANSWER_TTL_S)
+def answer(line: bytes | None, why: Mapping[str, bytes]) -> None:
+    """``why`` by request."""
+    answers = {WHY + id: document for id, document in why.items()}
+    if line is not None:
+        answers[LINE] = line
+    cache.set_many(answers, ANSWER_TTL_S)

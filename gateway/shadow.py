@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from asgiref.sync import sync_to_async
-from django.db import Error, close_old_connections, transaction
+from django.db import Error, transaction
 
+from gateway.aside import Aside
 from gateway.auth import Caller, Directory
 from gateway.core import quota
 from gateway.core.admission import Door, admit
@@ -34,6 +34,7 @@ class Shadowing:
         self._directory = directory
         self._now = now
         self._tats: quota.Tats = {}
+        self._aside = Aside("shadow")
         self._whose = 0  # the shadow that the buckets belong to
 
     @contextmanager
@@ -78,14 +79,16 @@ class Shadowing:
         if not counted:
             return
         try:
-            await sync_to_async(_add)(counted)
+            await self._aside.run(_add, counted)
         except Error as error:
             logger.warning("what the shadow counted waits for the database: %s", error)
             self.counts.update(counted)
 
+    def close(self) -> None:
+        self._aside.close()
+
 
 def _add(counted: Counter[Key]) -> None:
-    close_old_connections()  # no request does it for this thread: a broken one would stay for ever
     with transaction.atomic():
         for (shadow, tenant, was, would), n in sorted(counted.items()):
             ShadowCount.objects.add(shadow, tenant, was, would, n)

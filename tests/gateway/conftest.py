@@ -54,6 +54,12 @@ class Gateway:
         return Call(self.proxy, path, body, key=self.keys.get(key, ""), **how)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a tick's queries may take longer than a real one waits for them."""
+    monkeypatch.setattr("gateway.aside.PATIENCE_S", 10.0)
+
+
 def state_of(policy: Policy, rules: dict[str, KeyRules], backends: list[BackendRow]) -> Any:
     """A directory's state made by hand, and the keys that open it."""
     pepper_id, pepper = next(iter(settings.LANEWAY_PEPPERS.items()))

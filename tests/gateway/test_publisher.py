@@ -3,20 +3,26 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from threading import Event
 
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.core.cache import cache
+from django.db.backends.utils import CursorWrapper
+from django.utils import timezone
 from msgspec.structs import replace
 
 from gateway import questions
+from gateway.aside import Aside
 from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core.canary import place
 from gateway.core.policy import TenantRules, default_policy
 from gateway.inquiry import Register
-from gateway.models import APIKey, Backend, PolicyVersion, Rollout
+from gateway.models import APIKey, Backend, Override, PolicyVersion, Revision, Rollout
 from gateway.newest import FRAME
 from gateway.publisher import GROUP, LOOKS, Publisher
 from gateway.records import Recorder, Sample
@@ -31,11 +37,12 @@ def nothing_asked():
 
 
 @pytest.fixture
-async def publisher(gateway) -> Publisher:
+async def publisher(gateway) -> AsyncIterator[Publisher]:
     proxy = gateway.proxy
     publisher = Publisher(proxy.directory, proxy.fleet, proxy.recorder, proxy.register)
-    publisher.take_over = nothing_changed  # type: ignore[method-assign] # no database here
-    return publisher
+    publisher.look = nothing_changed  # type: ignore[method-assign] # no database here
+    yield publisher
+    publisher.close()
 
 
 async def nothing_changed() -> None:
@@ -65,7 +72,7 @@ async def test_changes_are_looked_for_several_times_a_tick(publisher, monkeypatc
     async def look() -> None:
         looks.append(publisher._seq)
 
-    publisher.take_over = look
+    publisher.look = look
     running = asyncio.create_task(publisher.run())
     await until(lambda: publisher._seq == 3)
     running.cancel()
@@ -107,7 +114,89 @@ async def live(transactional_db):
     fleet = Fleet()
     publisher = Publisher(Directory(), fleet, Recorder(), Register())
     yield publisher
+    publisher.close()
+    publisher.directory.close()
     await fleet.close()
+
+
+@pytest.fixture
+def answering(monkeypatch) -> Iterator[Event]:
+    """Clear it, and the database hangs until it is set again."""
+    monkeypatch.setattr("gateway.aside.PATIENCE_S", 0.02)
+    answering = Event()
+    answering.set()
+    execute = CursorWrapper.execute
+
+    def patient(self, *args):
+        answering.wait(10)
+        return execute(self, *args)
+
+    monkeypatch.setattr(CursorWrapper, "execute", patient)
+    yield answering
+    answering.set()
+
+
+async def test_a_database_that_hangs_holds_back_only_what_needs_it(live, answering, monkeypatch):
+    heard, aside = [], Aside("asks")
+
+    async def asks_it(frame):
+        await aside.run(Revision.current)
+
+    async def hears(frame):
+        heard.append(frame.seq)
+
+    live.listeners += [asks_it, hears]
+    await sync_to_async(PolicyVersion.objects.publish)(default_policy(), "first")
+    await Backend.objects.acreate(name="gpu-1", url="http://127.0.0.1:9", max_in_flight=4)
+    order = pause("batch")
+    await order.asave()
+    await live.take_over()
+    batch = live.fleet.pools["default"].queue.scheduler.line.tiers["batch"]
+    assert batch.paused
+
+    answering.clear()
+    page = asyncio.create_task(sync_to_async(Revision.current)())  # takes Django's own thread
+    over = time.time() + 3601
+    monkeypatch.setattr("gateway.overrides.time.time", lambda: over)
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(GROUP, channel)
+    async with asyncio.timeout(5):
+        for _ in range(4):
+            await live.tick()
+        shown = [await layer.receive(channel) for _ in range(4)]
+
+    assert heard == [1, 2, 3, 4]
+    answering.set()
+    await page
+    assert await cache.aget(FRAME) == shown[-1]["text"]
+    assert not batch.paused
+    await until(lambda: live.overrides._writing._task.done())
+    await order.arefresh_from_db()
+    assert order.ended_at == order.ends_at
+    aside.close()
+
+
+async def test_what_changed_while_the_database_hung_is_in_force_when_it_answers(live, answering):
+    await sync_to_async(PolicyVersion.objects.publish)(default_policy(), "first")
+    await live.take_over()
+    await Backend.objects.acreate(name="gpu-1", url="http://127.0.0.1:9", max_in_flight=4)
+
+    answering.clear()
+    await live.tick()
+    assert not live.fleet.pools
+    answering.set()
+
+    await until(lambda: "default" in live.fleet.pools)
+
+
+def pause(tier: str) -> Override:
+    at = timezone.now()
+    who = {"owner": "otto", "changed_by": "otto", "scope": "", "key": tier, "reason": ""}
+    ends_at = at + timedelta(hours=1)
+    return Override(
+        verb="pause", pool="default", tier=tier, begun_at=at, changed_at=at, ends_at=ends_at, **who
+    )
 
 
 async def test_a_revoked_key_is_refused_after_the_next_tick(live, acme):

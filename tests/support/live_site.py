@@ -19,6 +19,7 @@ from django.core.asgi import get_asgi_application
 pages = get_asgi_application()
 
 import msgspec
+from asgiref.sync import sync_to_async
 from channels.auth import AuthMiddlewareStack
 from channels.layers import get_channel_layer
 from channels.routing import URLRouter
@@ -28,7 +29,7 @@ from django.conf import settings
 from dashboard.alerts.watch import Watch
 from dashboard.live.routing import websocket_urlpatterns
 from gateway import newest, questions
-from gateway.core.snapshot import Frame
+from gateway.core.snapshot import Frame, encode
 from gateway.models import PolicyVersion, QueueSample
 from tests.support.frames import Traffic, explained
 
@@ -84,20 +85,19 @@ async def _play() -> None:
 
 
 async def _publish(frame: Frame) -> None:
-    text = await newest.leave(frame, {})
+    text = encode(frame).decode()
+    await sync_to_async(newest.leave)(text, {})
     layer: Any = get_channel_layer()
     await layer.group_send("live", {"type": "live.frame", "text": text})
 
 
 async def _answer(line: Traffic) -> None:
     """What pages asked for beside the frame, as the gateway's ticker would."""
-    wanted, ids = await questions.asked()
+    wanted, ids = await sync_to_async(questions.asked)()
     rows = {row.id: row for row in line.frame(0.0, head=questions.LINE_MOST).pools[0].head}
-    if wanted:
-        await questions.answer_line(msgspec.json.encode({"default": list(rows.values())}))
-    for id in ids:
-        found = explained(rows[id]) if id in rows else {}
-        await questions.answer_why(id, msgspec.json.encode(found))
+    waiting = msgspec.json.encode({"default": list(rows.values())}) if wanted else None
+    found = {id: msgspec.json.encode(explained(rows[id]) if id in rows else {}) for id in ids}
+    await sync_to_async(questions.answer)(waiting, found)
 
 
 async def _past(line: Traffic, seconds: int) -> None:
