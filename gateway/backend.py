@@ -133,6 +133,8 @@ class Backend:
             preempted_per_min=sum(count for _, count in self.preempted),
             lookahead=self.law.lookahead,
             scheduling_policy=self.scheduling_policy,
+            strangers=max(0, self.law.slot_drift),
+            blind=self.law.is_blind,
             error="" if self.up else self.error,
         )
 

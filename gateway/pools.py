@@ -128,4 +128,6 @@ class Pool:
         line = self.queue.scheduler.look(now_ms, head, self.queue.forecast.expect_at(now_ms))
         engines = [backend.view() for backend in self.backends.values()]
         tokens_per_s = {tier: rate.per_s(now_ms) for tier, rate in self.produced.items()}
-        return pool_view(self.name, sorted(self.models()), line, engines, tokens_per_s)
+        short = self.steering.urgent_is_short
+        models = sorted(self.models())
+        return pool_view(self.name, models, line, engines, tokens_per_s, urgent_is_short=short)

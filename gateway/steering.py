@@ -30,6 +30,10 @@ class Steering:
         """What urgent tiers need at the moment."""
         return self._law.reserve
 
+    @property
+    def urgent_is_short(self) -> bool:
+        return self._law.urgent_is_short(self._queue.now_ms())
+
     # Servers come and go
 
     def came_up(self, backend: Backend) -> None:

@@ -61,7 +61,7 @@ def polled(
 
 class Holdback(NamedTuple):
     held_back: tuple[int, ...]  # one a backend, in the order given
-    short: bool  # urgent traffic exceeds its reserve; lasting 60 s, someone should know
+    short: bool  # urgent traffic exceeds its reserve
 
 
 def share_out(

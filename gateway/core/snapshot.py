@@ -151,6 +151,8 @@ class EngineView(Struct, frozen=True, kw_only=True):
     preempted_per_min: int | None = None
     lookahead: int = 0  # what may wait inside it when all is well
     scheduling_policy: SchedulingPolicy = "unknown"
+    strangers: int = 0  # requests in it that are not ours, lasting: another client uses it
+    blind: bool = False  # it has shown no metrics for so long that its limit only stays
     error: str = ""
 
 
@@ -167,6 +169,9 @@ class PoolView(Struct, frozen=True, kw_only=True):
     held_back: int
     urgent_threshold: int
     waiting: int
+    urgent_is_short: bool = (
+        False  # urgent traffic has exceeded what can be held back for it, for a minute
+    )
     backends: tuple[BackendView, ...]
     tiers: tuple[TierView, ...]
     head_columns: tuple[str, ...] = HeadRow.__struct_fields__
@@ -215,6 +220,8 @@ def pool_view(
     line: Line,
     engines: Sequence[EngineView],
     tokens_per_s: Mapping[str, float] | None = None,
+    *,
+    urgent_is_short: bool = False,
 ) -> PoolView:
     """Join the line with what is known of the engines, and of the tokens each tier produces.
 
@@ -233,6 +240,7 @@ def pool_view(
         held_back=held_back,
         urgent_threshold=line.urgent_threshold,
         waiting=line.waiting,
+        urgent_is_short=urgent_is_short,
         backends=tuple(
             _backend_view(known.get(n) or EngineView(name=n), slots.get(n)) for n in names
         ),
@@ -268,7 +276,9 @@ def for_tenant(frame: Frame, slug: str) -> Frame:
                 pool,
                 head=tuple(row for row in pool.head if row.tenant == slug),
                 groups=(),
-                backends=tuple(replace(backend, url="", error="") for backend in pool.backends),
+                backends=tuple(
+                    replace(backend, url="", error="", strangers=0) for backend in pool.backends
+                ),
             )
             for pool in frame.pools
         ),

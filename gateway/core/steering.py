@@ -15,6 +15,7 @@ from gateway.core.policy import Policy
 from gateway.core.scheduler import Scheduler
 
 URGENT_EVERY_MS = 450  # once a poll of the pool, however many servers it has
+SHORT_AFTER_MS = 60_000
 BLIND_SLOTS = 64  # the most for a server that has never shown metrics
 
 
@@ -41,13 +42,18 @@ class Steering:
     def __init__(self, scheduler: Scheduler, policy: Policy) -> None:
         self.policy = policy
         self.reserve = holdback.Reserve()  # what urgent tiers need at the moment
-        self.reserve_is_short = False
+        self._short_since_ms: int | None = None
         self._scheduler = scheduler
         self._urgent_refused_seen = 0
         self._urgent_looked_ms = -URGENT_EVERY_MS
 
     def urgent(self, priority: int) -> bool:
         return priority >= self.policy.urgent_threshold
+
+    def urgent_is_short(self, now_ms: int) -> bool:
+        """Urgent traffic has exceeded its reserve for so long that somebody should know."""
+        since_ms = self._short_since_ms
+        return since_ms is not None and now_ms - since_ms >= SHORT_AFTER_MS
 
     def arrived(self, priority: int, now_ms: int, sequences: int = 1) -> None:
         if self.urgent(priority):
@@ -107,13 +113,17 @@ class Steering:
         """What the servers in service may run.  A holdback share of 0 switches the pace off too."""
         share = self.policy.holdback_share
         if not serving or not share:
+            self._short_since_ms = None
             for server in serving:
                 server.held_back = 0
             return [*map(_slots, serving), Pace(None)]
         limits = [server.law.base_limit for server in serving]
         ramping = sum(server.law.ramping and server.most is None for server in serving)
         reserve = holdback.share_out(self.reserve, limits, share, now_ms, ramping=ramping)
-        self.reserve_is_short = reserve.short
+        if not reserve.short:
+            self._short_since_ms = None
+        elif self._short_since_ms is None:
+            self._short_since_ms = now_ms
         for server, held_back in zip(serving, reserve.held_back, strict=True):
             server.held_back = held_back
         rate = sum(server.law.pace_tokens_per_s for server in serving)

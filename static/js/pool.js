@@ -61,6 +61,15 @@ export function warnings(pool) {
   for (const b of up.filter((one) => one.scheduling_policy === "fcfs")) {
     found.push(`${b.name} ignores priority: start it with --scheduling-policy priority.`);
   }
+  for (const b of up.filter((one) => one.strangers)) {
+    found.push(`Another client uses ${b.name}: ${count(b.strangers)} requests there are not ours, and take slots that nobody here orders.`);
+  }
+  for (const b of up.filter((one) => one.blind)) {
+    found.push(`${b.name} has shown no metrics for 30 s: it is served on, but its limit no longer follows it.`);
+  }
+  if (pool.urgent_is_short) {
+    found.push("Urgent traffic exceeds what can be held back for it: urgent requests wait for slots like others.");
+  }
   for (const b of pool.backends.filter((one) => one.state === "down" && one.error)) {
     found.push(`${b.name} is down: ${b.error}`);
   }

@@ -1,8 +1,13 @@
 """What urgent traffic makes a pool keep free for it."""
 
+from dataclasses import dataclass, field
+
 import pytest
 
+from gateway.core import capacity, steering
 from gateway.core.holdback import Reserve, arrived, finished, polled, share_out
+from gateway.core.policy import default_policy
+from gateway.core.scheduler import Scheduler
 
 
 @pytest.mark.parametrize(
@@ -72,3 +77,29 @@ def test_urgent_requests_that_hold_little_are_no_overload():
         reserve = polled(reserve, refused=True, waiting=9, in_flight=49, base_limit=100)
 
     assert not reserve.overloaded
+
+
+@dataclass
+class Server:
+    name: str = "gpu"
+    law: capacity.Law = field(default_factory=lambda: capacity.start(20))
+    held_back: int = 0
+    refusals: int = 0
+    stops_seen: tuple[int, int] = (0, 0)
+    most: int | None = None
+    kv_tokens: int | None = None
+
+
+def test_urgent_traffic_above_its_reserve_is_told_after_a_minute():
+    policy = default_policy()
+    pool = steering.Steering(Scheduler(policy), policy)
+    pool.finished(10, e2e_s=2.0)
+    told = []
+    for second in range(120):  # 10/s of 2 s hold 20 slots, and 5 of 20 may be held back
+        for _ in range(10 if second < 75 else 0):
+            pool.arrived(10, second * 1_000)
+        pool.share_out([Server()], second * 1_000)
+        told.append(pool.urgent_is_short(second * 1_000))
+
+    assert told.index(True) in range(60, 65)
+    assert not told[-1]

@@ -30,11 +30,12 @@ TIER_FIELDS = {
 }  # fmt: skip
 POOL_FIELDS = {
     "name", "models", "in_flight", "limit", "held_back", "urgent_threshold", "waiting",
-    "backends", "tiers", "head_columns", "head", "groups",
+    "urgent_is_short", "backends", "tiers", "head_columns", "head", "groups",
 }  # fmt: skip
 BACKEND_FIELDS = {
     "name", "url", "state", "in_flight", "limit", "engine_running", "engine_waiting", "kv_usage",
-    "tokens_per_s", "preemptions", "preempted_per_min", "lookahead", "scheduling_policy", "error",
+    "tokens_per_s", "preemptions", "preempted_per_min", "lookahead", "scheduling_policy", "strangers",
+    "blind", "error",
 }  # fmt: skip
 ROW_FIELDS = [
     "place", "id", "tenant", "tier", "task_type", "key", "model", "priority", "aged", "boost",

@@ -194,6 +194,17 @@ async def test_less_urgent_requests_wait_for_memory_that_the_server_shows(gatewa
     assert backend.footprint == 0
 
 
+async def test_requests_of_another_client_are_seen(gateway):
+    backend = gateway.pool.backends["gpu-1"]
+    gateway.vllm.metrics = FIGURES  # 3 run and 2 wait there, and none of them is ours
+
+    def strangers() -> int:
+        backend.wake.set()
+        return gateway.pool.view().backends[0].strangers
+
+    await until(lambda: strangers() == 5)
+
+
 async def test_a_server_that_shows_nothing_is_served_all_the_same(gateway):
     gateway.vllm.automatic = True
     gateway.vllm.metrics = "vllm:num_requests_running{} nonsense\n"

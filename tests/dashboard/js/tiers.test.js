@@ -119,6 +119,14 @@ test("a queue inside vLLM is called out", () => {
   assert.match(warnings(pool({ backends: [backend({ engine_waiting: 9 })] }))[0], /^vLLM is queueing: 9 wait there, 4 allowed/);
 });
 
+test("what makes the order here untrue is said: other clients, no metrics, too much urgent work", () => {
+  const said = warnings(pool({ urgent_is_short: true, backends: [backend({ strangers: 12, blind: true })] }));
+
+  assert.match(said[0], /^Another client uses gpu-1: 12 requests there are not ours/);
+  assert.match(said[1], /^gpu-1 has shown no metrics for 30 s/);
+  assert.match(said[2], /^Urgent traffic exceeds/);
+});
+
 test("a pool without a backend says that nothing can run", () => {
   assert.match(warnings(pool({ backends: [] }))[0], /no backend/);
   assert.match(warnings(pool({ backends: [backend({ state: "down" })] }))[0], /No backend is up/);
