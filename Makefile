@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 JS := $(wildcard static/js/*.js)
+export PYTHONDONTWRITEBYTECODE = # containers often set it; a start then compiles everything anew
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | sed -E 's/:.*## /\t/' | expand -t 14
@@ -13,7 +14,7 @@ up: .venv/runtime ## The same without demo traffic (VLLM_URL=http://host:8000 ma
 	@$(BIN)/python manage.py up
 
 test: .venv/dev ## All tests that pass on this machine
-	$(BIN)/python -m pytest -m "not vllm and not bench and not deep and not e2e"
+	$(BIN)/python -m pytest -m "not vllm and not bench and not deep and not e2e" -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m "e2e and not vllm and not bench" -n 2 --dist loadfile
 
 test-deep: .venv/dev ## A million random steps of the scheduler against its reference, minutes

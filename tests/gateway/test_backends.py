@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gateway import pools
+from gateway import backends, pools
 from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core.policy import KeyRules, default_policy
+from gateway.core.witness import SAME_STEP_MS
 from gateway.errors import GatewayError
 from gateway.metrics import Metrics
 from gateway.models import BackendRow
@@ -289,10 +290,11 @@ async def start_in_this_order(gateway: Gateway, tasks: list[str]) -> None:
         for sent, task in enumerate(tasks, 1):
             await stack.enter_async_context(gateway.chat(task))
             await until(lambda: len(gateway.vllm.generations) == sent)  # noqa: B023
-        await asyncio.sleep(2)  # of virtual time: the server is polled meanwhile
+        out = gateway.pool.backends["gpu-1"].witness._out
+        await until(lambda: all(one.queued_until_ms >= 0 for one in out.values()))
         for generation in gateway.vllm.generations:
             generation.token()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1.2 * SAME_STEP_MS / 1000)
 
 
 @pytest.mark.parametrize("slots", [8])
@@ -316,11 +318,12 @@ async def test_a_server_that_starts_urgent_ones_first_stays_as_stated(gateway):
     assert gateway.pool.backends["gpu-1"].view().scheduling_policy == "priority"
 
 
-async def test_what_a_server_says_of_itself_counts_more_than_a_statement(gateway):
+async def test_what_a_server_says_of_itself_counts_more_than_a_statement(gateway, monkeypatch):
+    monkeypatch.setattr(backends, "DISCOVERY_S", 0.0)  # asked with each poll
     gateway.vllm.server_info = {"vllm_config": {"scheduler_config": {"policy": "fcfs"}}}
     backend = gateway.pool.backends["gpu-1"]
 
-    await until(lambda: backend.told_policy == "fcfs", timeout_s=60)
+    await until(lambda: backend.told_policy == "fcfs")
 
     assert backend.view().scheduling_policy == "fcfs"
     assert not backend.honours_priority
