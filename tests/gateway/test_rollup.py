@@ -58,7 +58,7 @@ def test_it_may_run_twice_and_in_pieces():
         roll_up(now)
     in_pieces = [merged(step_s) for step_s in KEPT_S]
 
-    assert roll_up(NOON + DAY + 3600) > 0
+    assert roll_up(NOON + DAY + 3600) == 0
     assert [merged(step_s) for step_s in KEPT_S] == in_pieces
     QueueBucket.objects.exclude(step_s=10).delete()
     roll_up(NOON + DAY + 3600)
@@ -74,14 +74,33 @@ def test_a_minute_is_merged_when_its_last_rows_are_written():
     assert [row[0] for row in merged(60)] == [NOON]
 
 
-def test_rows_that_came_late_are_taken_in():
-    store(*(bucket(NOON + n * 10, [5]) for n in range(6)))
-    roll_up(NOON + 100)
-    store(bucket(NOON + 50, [5] * 9, writer="late"))
+@pytest.mark.parametrize("late_s", [20, 3500, 40_000])
+@pytest.mark.parametrize("tier", ["standard", "batch"], ids=["seen", "unseen"])
+def test_rows_that_came_late_are_taken_in(late_s, tier):
+    """After an hour at the latest, in every step."""
+    store(*(bucket(at, [5]) for at in range(NOON, NOON + DAY, 600)))
+    roll_up(NOON + DAY + 20)
+    before = {step_s: total(step_s) for step_s in KEPT_S}
+    store(bucket(NOON + DAY - late_s, [5] * 9, writer="late", tier=tier))
 
-    roll_up(NOON + 160)
+    (roll_up if late_s < 3600 else prune)(NOON + DAY + 60)
 
-    assert merged(60)[0][3] == 6 + 9
+    assert {step_s: total(step_s) - n for step_s, n in before.items()} == dict.fromkeys(KEPT_S, 9)
+
+
+def total(step_s: int) -> int:
+    return sum(row[3] for row in merged(step_s))
+
+
+def test_what_was_pruned_below_is_not_made_again_from_less():
+    store(*(bucket(NOON + n * 10, [7]) for n in range(6)))
+    roll_up(NOON + 76)
+    QueueBucket.objects.filter(step_s=10, start__lt=NOON + 30).delete()
+    store(bucket(NOON + 50, [7], writer="late"))
+
+    prune(NOON + 160)
+
+    assert merged(60)[0][3] == 6
 
 
 def test_pools_and_tiers_stay_apart():
