@@ -17,6 +17,7 @@ from dashboard.alerts.models import (
     hiding,
 )
 from dashboard.alerts.stored import restored
+from dashboard.delivery.models import Delivery
 from dashboard.delivery.watch import Health, health
 from dashboard.live.templatetags.units import seconds, span
 from gateway import newest
@@ -27,7 +28,7 @@ from gateway.models import PolicyVersion
 SHOWN = timedelta(minutes=15)
 WIDTH, HEIGHT = 120, 24
 LATE_S = 5.0  # the evaluator's word turns red
-STUCK_S = 60.0  # the notifier's
+IDLE_S = 15.0  # the notifier's
 
 
 class Row(NamedTuple):
@@ -51,6 +52,7 @@ class Card(NamedTuple):
     causes: list[Mark]
     down: str  # backends of its pool that are down beside it
     told: str
+    sent: list[Delivery]  # the last message to each channel, on its way or there
     acked: bool
 
 
@@ -67,16 +69,14 @@ class Pulse(NamedTuple):
 
     @property
     def notifier_late(self) -> bool:
-        oldest_s = self.notifier.oldest_undelivered_s
-        return oldest_s is not None and oldest_s > STUCK_S
+        return self.notifier.idle_s > IDLE_S
 
 
-def cards(now: datetime) -> list[Card]:
-    """Crit first, those that somebody has taken on last."""
+def cards(now: datetime, pk: int | None = None) -> list[Card]:
+    """Crit first, those that somebody has taken on last; of one incident alone with its ``pk``."""
     said = Prefetch("events", AlertEvent.objects.filter(kind="said"))  # of all it may have many
-    opened = list(
-        Incident.objects.open().select_related("rule").prefetch_related("states__rule", said)
-    )
+    chosen = Incident.objects.open() if pk is None else Incident.objects.open().filter(pk=pk)
+    opened = list(chosen.select_related("rule").prefetch_related("states__rule", said))
     silences = list(Silence.objects.active(now).select_related("owner", "rule"))
     frame = newest.frame()
     tiers = {tier.name: tier for tier in PolicyVersion.objects.newest_policy().tiers}
@@ -95,6 +95,7 @@ def cards(now: datetime) -> list[Card]:
                 causes[:3],
                 _down(incident, frame),
                 _told(incident),
+                Delivery.objects.newest_of(f"incident-{incident.pk}-"),
                 incident.acked(now),
             )
         )

@@ -180,7 +180,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "burn",
-            "burn over 1 h",
+            "1 h burn",
             "times",
             "How many times faster than allowed requests miss the target wait, over the last hour "
             "and still over the last 5 min",
@@ -189,7 +189,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "burn_6h",
-            "burn over 6 h",
+            "6 h burn",
             "times",
             "How many times faster than allowed requests miss the target wait, over the last 6 hours "
             "and still over the last 30 min",

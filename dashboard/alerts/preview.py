@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from dashboard.alerts import past, wording
-from dashboard.alerts.metrics import MOST_URGENT
-from dashboard.alerts.models import Rule
+from dashboard.alerts.metrics import MOST_URGENT, Metric
+from dashboard.alerts.models import AlertState, Incident, Rule
 from dashboard.alerts.would import Point, Would, would
 from dashboard.live.templatetags.units import span
 from gateway.core.policy import Tier
@@ -29,15 +29,19 @@ class Preview(NamedTuple):
     reach: str
     total: Would
     drawn: Drawn | None
+    metric: Metric
+    says: str  # how a message would begin
 
 
 def of_rule(rule: Rule, now: datetime) -> Preview:
+    tiers = past.judged_tiers(PolicyVersion.objects.newest_policy(), rule.tier, MOST_URGENT)
     if rule.metric not in past.STORED:
-        return Preview("", Would(), None)
+        says = _says(rule, tiers[0] if tiers else None, now)
+        return Preview("", Would(), None, rule.judged, says)
     since = now - ASKED
     reach = past.reaches_back(since, now)
     total, worst = Would(), None
-    for tier in past.judged_tiers(PolicyVersion.objects.newest_policy(), rule.tier, MOST_URGENT):
+    for tier in tiers:
         for pool in [rule.pool] if rule.pool else past.pools(since):
             points = past.points(rule.metric, pool, tier, since, now)
             found = would(rule.as_rule(tier.target_wait_s), points)
@@ -45,7 +49,27 @@ def of_rule(rule: Rule, now: datetime) -> Preview:
             if points and (worst is None or found > worst[0]):
                 worst = (found, tier, points)
     drawn = _drawn(rule, worst[1], worst[2]) if worst else None
-    return Preview(span(max(60, round(reach.total_seconds() / 60) * 60)), total, drawn)
+    told = span(max(60, round(reach.total_seconds() / 60) * 60))
+    says = _says(rule, worst[1] if worst else tiers[0] if tiers else None, now)
+    return Preview(told, total, drawn, rule.judged, says)
+
+
+def _says(rule: Rule, tier: Tier | None, now: datetime) -> str:
+    """The title of a message, with a value somewhat past its level."""
+    metric = rule.judged
+    if metric.of_frame or (metric.of_tier and tier is None):
+        return ""  # it says what was ordered, by whom
+    severity = "warn" if rule.warn is not None else "crit"
+    limit = rule.threshold(severity, tier.target_wait_s if tier else None)
+    if limit is None:
+        return ""
+    value = limit * (0.8 if metric.below else 1.2) or (0.5 if metric.unit == "share" else 1)
+    somewhere = rule.pool or next(iter(past.pools(now - ASKED)), "default")
+    pool = somewhere if metric.of_tier or metric.of_pool else ""
+    row = AlertState(severity=severity, pool=pool, value=value, threshold=limit)
+    if metric.of_tier and tier:
+        row.tier, row.priority = tier.name, tier.priority
+    return wording.title(Incident(rule_name=rule.name, pool=pool), [row], rule)
 
 
 def _drawn(rule: Rule, tier: Tier, points: list[Point]) -> Drawn:

@@ -27,8 +27,10 @@ def rules(request: HttpRequest) -> HttpResponse:
     return render(request, "alerts/rules.html", shell(request, "rules") | context)
 
 
-def _firing(rule: Rule) -> int:
-    return sum(bool(row.severity) for row in rule.states.all())
+def _firing(rule: Rule) -> tuple[int, str]:
+    """How much of it fires, and the worst of that."""
+    severities = [row.severity for row in rule.states.all() if row.severity]
+    return len(severities), "crit" if "crit" in severities else "warn"
 
 
 @open_to(may_edit_alert_rules)

@@ -14,6 +14,7 @@ from dashboard.accounts.permissions import may_operate, may_watch
 from dashboard.alerts import cards, changes, links, open_now, timeline
 from dashboard.alerts.forms import ACK_TERMS, AckForm, NoteForm
 from dashboard.alerts.models import Annotation, Incident, Rule, Silence
+from dashboard.delivery.models import TRIES
 
 PER_PAGE = 50
 
@@ -30,6 +31,7 @@ def shell(request: HttpRequest, tab: str) -> dict[str, Any]:
         "silences_active": Silence.objects.active(now).count(),
         "may_operate": may_operate(request.user),
         "ack_terms": ACK_TERMS,
+        "tries": TRIES,
     }
 
 
@@ -72,6 +74,7 @@ def _incident(request: HttpRequest, pk: int, form: NoteForm, status: int = 200) 
     now = timezone.now()
     context = {
         "incident": one,
+        "card": next(iter(cards.cards(now, pk)), None),  # None: it is over
         "lines": timeline.lines(one, now),
         "acked": one.acked(now),
         "charts": timeline.charts(one, now),
@@ -114,13 +117,20 @@ def ack(request: HttpRequest, pk: int) -> HttpResponse:
         messages.success(request, f"{one.rule_name}: you have it. No repeats until then.")
     else:
         messages.info(request, f"{one.rule_name} was resolved meanwhile: nothing to acknowledge.")
-    return redirect("alerts:page")
+    return _back(request, pk)
 
 
 @open_to(may_operate)
 @require_POST
 def unack(request: HttpRequest, pk: int) -> HttpResponse:
     changes.end_ack(request, get_object_or_404(Incident, pk=pk), timezone.now())
+    return _back(request, pk)
+
+
+def _back(request: HttpRequest, pk: int) -> HttpResponse:
+    """To the page that somebody acted on."""
+    if request.POST.get("from") == "incident":
+        return redirect("alerts:incident", pk)
     return redirect("alerts:page")
 
 

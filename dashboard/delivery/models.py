@@ -119,6 +119,12 @@ class Deliveries(models.QuerySet["Delivery"]):
         waiting = self.filter(state=Delivery.State.QUEUED)
         return waiting.update(state=Delivery.State.FAILED, ended_at=now, last_error=why)
 
+    def newest_of(self, begins: str) -> "list[Delivery]":
+        """The last one to each channel of those whose ``dedupe`` begins so, by channel."""
+        rows = self.filter(dedupe__startswith=begins).select_related("channel").order_by("pk")
+        newest = {row.channel_id: row for row in rows}
+        return sorted(newest.values(), key=lambda row: row.channel.name)
+
     def undelivered(self) -> "Deliveries":
         return self.filter(state__in=[Delivery.State.QUEUED, Delivery.State.SENDING])
 

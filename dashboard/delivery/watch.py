@@ -16,6 +16,7 @@ class ChannelHealth(NamedTuple):
 class Health(NamedTuple):
     undelivered: int
     oldest_undelivered_s: float | None  # None: nothing waits
+    idle_s: float  # a message is due for so long that no worker tries
     channels: tuple[ChannelHealth, ...]
 
 
@@ -35,6 +36,7 @@ def health(now: datetime) -> Health:
     return Health(
         undelivered=waiting.count(),
         oldest_undelivered_s=(now - oldest).total_seconds() if oldest else None,
+        idle_s=idle_s_of_notifier(now),
         channels=tuple(
             ChannelHealth(row.name, row.enabled, row.failing, row.last_success_at)
             for row in channels

@@ -13,8 +13,8 @@ const NEAR_SHARE = 0.05; // of the range: marks closer than this share their wor
 
 /** What differs between the two charts. */
 export const KINDS = {
-  queue: { key: "waiting", say: count, ticks: countTicks, least: 10 },
-  wait: { key: "p95_s", say: seconds, ticks: spanTicks, least: 1 },
+  queue: { key: "waiting", say: count, limit: count, ticks: countTicks, least: 10 },
+  wait: { key: "p95_s", say: seconds, limit: span, ticks: spanTicks, least: 1 },
 };
 
 /** Numbers show in the browser's zone, ISO strings without a zone as they are written: UTC. */
@@ -183,7 +183,7 @@ export function figureNow(figure, history, view) {
   const crossing = figure.levels.map((level) => !hidden.has(level.tier) && (!level.pool || level.pool === pool?.name));
   const levels = figure.levels.filter((_, i) => crossing[i]);
   const limits = levels.map(({ value }) => value);
-  const { least, ticks } = KINDS[kind];
+  const { least, limit, ticks } = KINDS[kind];
   const top = log
     ? { top: Math.max(least, highest, ...limits) * 1.9, calmSince: nowS }
     : yTop(view.top, Math.max(least, reach(highest, limits)), nowS);
@@ -194,8 +194,9 @@ export function figureNow(figure, history, view) {
   Object.assign(layout.yaxis, axis);
   layout.xaxis.range = zoom ?? [xOf(sinceS, utc), xOf(nowS, utc)];
   const innerPx = heightPx - layout.margin.t - layout.margin.b;
-  placeThresholds(layout.shapes, crossing, (value) => share(value) * innerPx);
-  if (widthPx < NARROW_PX) {
+  const narrow = widthPx < NARROW_PX;
+  placeThresholds(layout.shapes, figure.levels, crossing, { px: (value) => share(value) * innerPx, say: limit, narrow });
+  if (narrow) {
     layout.margin.r = 8;
   } else {
     const ends = shown.flatMap((trace) => endOf(trace, figure, share, view));
@@ -216,21 +217,35 @@ function marginFor(ends) {
   return 26 + Math.ceil(letters / 4) * 4 * 6.6;
 }
 
-/** A threshold's words stand above its line, warn's at its start and crit's at its end; below it, in the middle, where the next line is too close. */
-export function placeThresholds(shapes, visible, px) {
+/**
+ * A threshold's words stand above its line, warn's at its start and crit's at its end. Lines too close for words of
+ * their own share those of the highest: two are named, of more the highest and how many lie just below.
+ */
+export function placeThresholds(shapes, levels, visible, { px, say, narrow }) {
   shapes.forEach((shape, i) => {
     shape.visible = visible[i];
   });
-  const shown = shapes.filter((_, i) => visible[i]).sort((a, b) => a.y0 - b.y0);
-  for (const side of ["start", "end"]) {
-    const lines = shown.filter(({ label }) => label.textposition === side);
-    lines.forEach((shape, i) => {
-      const above = i + 1 < lines.length ? px(lines[i + 1].y0) - px(shape.y0) : Infinity;
-      if (above >= LINE_PX) return;
-      shape.label.yanchor = "top";
-      shape.label.textposition = "middle"; // the line below has its own words on this side
-    });
+  for (const severity of ["warn", "crit"]) {
+    const lines = levels
+      .map((level, i) => ({ ...level, shape: shapes[i], px: px(level.value) }))
+      .filter((line, i) => visible[i] && line.severity === severity)
+      .sort((a, b) => b.value - a.value);
+    const groups = [];
+    for (const line of lines) {
+      if (groups.length && groups.at(-1).at(-1).px - line.px < LINE_PX) groups.at(-1).push(line);
+      else groups.push([line]);
+    }
+    for (const group of groups) {
+      group.forEach(({ shape }) => (shape.label.text = ""));
+      group[0].shape.label.text = wordsOf(group, severity, say, narrow);
+    }
   }
+}
+
+function wordsOf(group, severity, say, narrow) {
+  const [highest, second] = group.map(({ tier, value }) => `${tier} ${say(value)}`);
+  if (group.length === 1) return `${group[0].tier} ${severity} ${say(group[0].value)}`;
+  return group.length === 2 && !narrow ? `${second} · ${highest} ${severity}` : `${highest} +${group.length - 1} ${severity}`;
 }
 
 function endOf(trace, figure, share, { latest }) {

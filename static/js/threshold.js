@@ -42,7 +42,7 @@ function place(plot, layer, base, kind) {
     if (handle.title !== told) handle.title = told;
     handle.setAttribute("aria-label", told);
     handle.style.top = `${plot.offsetTop + size.t + yaxis.d2p(level.value)}px`;
-    handle.style.left = `${plot.offsetLeft + size.l + size.w * (level.severity === "crit" ? 0.56 : 0.5)}px`;
+    handle.style.left = `${plot.offsetLeft + size.l + size.w * (0.3 + (0.4 * i) / Math.max(1, crossing.length - 1))}px`;
   });
 }
 

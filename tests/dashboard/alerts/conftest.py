@@ -7,10 +7,11 @@ from django.core.cache import cache
 from msgspec.structs import replace
 
 from dashboard.alerts import watch
-from dashboard.alerts.models import Rule
+from dashboard.alerts.models import Incident, Rule
 from dashboard.delivery.models import Channel
 from gateway.core.snapshot import QuantileView
 from tests.support.frames import Traffic
+from tests.support.people import person
 
 START = datetime(2026, 11, 23, 10, 0, tzinfo=UTC).timestamp()  # a Monday
 CALM = Traffic(per_s={}).frame(START)
@@ -43,6 +44,12 @@ def play(seconds, **said):
 
 def at(second):
     return datetime.fromtimestamp(START + second, UTC)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaves(monkeypatch):
+    """Messages are rows here; sending them is tested with delivery."""
+    monkeypatch.setattr("dashboard.delivery.models.hand_out", lambda pks: None)
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +89,18 @@ def rule(no_rules, channel):
     )
     rule.warn_channels.add(channel)
     return rule
+
+
+@pytest.fixture
+def fired(rule):
+    play(range(16), standard={"p95": 70})
+    return Incident.objects.get()
+
+
+@pytest.fixture
+def signed_in(client):
+    def sign_in(name, *roles):
+        client.force_login(person(name, *roles))
+        return client
+
+    return sign_in

@@ -20,12 +20,6 @@ pytestmark = pytest.mark.django_db
 SLOW = {"standard": {"p95": 70}}
 
 
-@pytest.fixture(autouse=True)
-def _nothing_leaves(monkeypatch):
-    """Messages are rows here; sending them is tested with delivery."""
-    monkeypatch.setattr("dashboard.delivery.models.hand_out", lambda pks: None)
-
-
 @pytest.fixture
 def request_of_ada(rf):
     request = rf.post("/")

@@ -19,26 +19,6 @@ from tests.support.people import person
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _nothing_leaves(monkeypatch):
-    monkeypatch.setattr("dashboard.delivery.models.hand_out", lambda pks: None)
-
-
-@pytest.fixture
-def signed_in(client):
-    def sign_in(name, *roles):
-        client.force_login(person(name, *roles))
-        return client
-
-    return sign_in
-
-
-@pytest.fixture
-def fired(rule):
-    play(range(16), standard={"p95": 70})
-    return Incident.objects.get()
-
-
 def page(answer):
     assert answer.status_code == 200, answer.status_code
     return answer.content.decode()

@@ -14,11 +14,6 @@ from tests.dashboard.alerts.conftest import at, frame, play
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _nothing_leaves(monkeypatch):
-    monkeypatch.setattr("dashboard.delivery.models.hand_out", lambda pks: None)
-
-
 def burn(**over):
     return {"burn": BurnView(**{"m5": 0.5, "m30": 0.5, "h1": 0.5, "h6": 0.5} | over)}
 

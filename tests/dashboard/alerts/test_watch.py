@@ -18,12 +18,6 @@ from tests.support.people import person
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _nothing_leaves(monkeypatch):
-    """Messages are rows here; sending them is tested with delivery."""
-    monkeypatch.setattr("dashboard.delivery.models.hand_out", lambda pks: None)
-
-
 def told():
     """Kind and title of each message, in order."""
     rows = Delivery.objects.order_by("pk").values_list("message", flat=True)

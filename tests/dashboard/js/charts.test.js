@@ -9,7 +9,7 @@ const line = (name, y0) => ({ name, y0, y1: y0, label: { text: `${name} warn`, t
 
 const figure = () => ({
   data: [{ name: "realtime", line: { dash: "solid" } }, { name: "standard", line: { dash: "dash" } }],
-  levels: [{ tier: "realtime", pool: "", value: 2 }, { tier: "standard", pool: "", value: 60 }],
+  levels: [{ tier: "realtime", severity: "warn", pool: "", value: 2 }, { tier: "standard", severity: "warn", pool: "", value: 60 }],
   trace_roles: [{ "line.color": "tier-0" }, { "line.color": "tier-1" }],
   layout: { margin: { l: 50, r: 100, t: 8, b: 26 }, xaxis: {}, yaxis: {}, shapes: [line("realtime", 2), line("standard", 60)] },
   roles: { "font.color": "muted", "yaxis.gridcolor": "grid", "shapes[0].line.color": "threshold", "shapes[1].line.color": "threshold" },
@@ -120,12 +120,19 @@ test("names at the lines' ends never touch and never leave the chart", () => {
   assert.ok(placed[0] >= 0 && placed.at(-1) <= 200);
 });
 
-test("words of two thresholds that lie close do not cover one another", () => {
-  const shapes = [line("batch", 180), line("background", 300)];
+test("thresholds that lie close share the words of the highest, each side for itself", () => {
+  const level = (tier, severity, value) => ({ tier, severity, value });
+  const levels = [level("background", "warn", 300), level("batch", "warn", 180), level("batch", "crit", 360), level("realtime", "warn", 2)];
+  const words = (visible, more) => {
+    const shapes = levels.map(({ tier, value }) => line(tier, value));
+    charts.placeThresholds(shapes, levels, visible, { px: (value) => value / 20, say: String, narrow: false, ...more });
+    return shapes.map(({ label }) => label.text);
+  };
 
-  charts.placeThresholds(shapes, [true, true], (value) => value / 20);
-
-  assert.deepEqual(shapes.map(({ label }) => [label.yanchor, label.textposition]), [["top", "middle"], ["bottom", "start"]]);
+  assert.deepEqual(words([true, true, true, true]), ["background 300 +2 warn", "", "batch crit 360", ""]);
+  assert.deepEqual(words([true, true, true, false]), ["batch 180 · background 300 warn", "", "batch crit 360", "realtime warn"]);
+  assert.deepEqual(words([true, true, false, false], { narrow: true }).slice(0, 2), ["background 300 +1 warn", ""]);
+  assert.deepEqual(words([true, true, true, true], { px: (value) => value }), ["background warn 300", "batch warn 180", "batch crit 360", "realtime warn 2"]);
 });
 
 test("a mark is a line over the whole chart with its words above, and one outside is left out", () => {
