@@ -22,7 +22,7 @@ from gateway.core.witness import Witness
 from gateway.models import BackendRow
 from gateway.pools import HEAD, Pool
 from gateway.scrape import read_figures
-from gateway.selfreport import PATH, read_server_info
+from gateway.selfreport import PATH, read_models, read_server_info
 from gateway.upstream import NotConnected, Origin, UpstreamError
 
 logger = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class Fleet:
         while True:
             try:
                 shown = await self._ask(backend)
-            except (httpx.HTTPError, ValueError, KeyError) as error:
+            except (httpx.HTTPError, ValueError) as error:
                 backend.failures += 1
                 if backend.failures >= FAILURES_TO_DOWN or isinstance(error, httpx.ConnectError):
                     self._down(pool, backend, _sentence(error))
@@ -181,8 +181,7 @@ class Fleet:
         (await self._http.get(f"{base}/health", headers=headers)).raise_for_status()
         if not backend.up or now - backend.discovered_at > DISCOVERY_S:
             listing = await self._http.get(f"{base}/v1/models", headers=headers)
-            cards = listing.raise_for_status().json()["data"]
-            backend.models = {card["id"]: card for card in cards}
+            backend.models = read_models(listing.raise_for_status().json())
             backend.told_policy = await self._told_policy(base, headers)
             backend.discovered_at = now
         try:

@@ -5,6 +5,7 @@ twice a second, and this runs on the event loop.  Names are those of vllm/v1/met
 series of several engines (data parallel) are added up, the KV cache's fill is their worst.
 """
 
+from math import isfinite
 from typing import NamedTuple
 
 from gateway.core.capacity import Scrape
@@ -42,7 +43,7 @@ def read_figures(text: str, at_s: float) -> Figures:
     """Add up what the text says.
 
     Raises:
-        ValueError: a line that is named as expected does not end in a number.
+        ValueError: a line that is named as expected does not end in a finite number.
     """
     sums: dict[str, float] = {}
     kv_usage = 0.0
@@ -80,7 +81,10 @@ def read_figures(text: str, at_s: float) -> Figures:
 
 
 def _value(line: str) -> float:
-    return float(line.rsplit(" ", 1)[1])
+    value = float(line.rpartition(" ")[2])
+    if not isfinite(value):  # Prometheus allows them, and no count or share is one
+        raise ValueError(f"not a finite number: {line}")
+    return value
 
 
 def _label(labels: str, name: str) -> int:

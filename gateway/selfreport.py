@@ -1,6 +1,7 @@
-"""What a vLLM server says of its own settings: ``/server_info``, open with VLLM_SERVER_DEV_MODE=1.
+"""What a vLLM server says of itself: its models, and its settings by ``/server_info``, which is
+open with VLLM_SERVER_DEV_MODE=1.
 
-Read from vLLM 0.32.0, where it is the whole VllmConfig; what is missing or of another kind stays
+Read from vLLM 0.32.0, where that is the whole VllmConfig; what is missing or of another kind stays
 unknown, as other versions dump other fields.  Nothing is asked here.
 """
 
@@ -9,7 +10,7 @@ from typing import NamedTuple
 from gateway.core.snapshot import SchedulingPolicy
 
 PATH = "/server_info?config_format=json"
-POLICIES: dict[object, SchedulingPolicy] = {"priority": "priority", "fcfs": "fcfs"}
+POLICIES: dict[str, SchedulingPolicy] = {"priority": "priority", "fcfs": "fcfs"}
 
 
 class SelfReport(NamedTuple):
@@ -30,7 +31,7 @@ def read_server_info(document: object) -> SelfReport:
     caching = cache.get("enable_prefix_caching")
     caps = ("max_num_queued_reqs", "max_num_queued_tokens")
     return SelfReport(
-        policy=POLICIES.get(scheduler.get("policy"), "unknown"),
+        policy=POLICIES.get(str(scheduler.get("policy")), "unknown"),
         max_num_seqs=_whole(scheduler.get("max_num_seqs")),
         kv_tokens=_whole(cache.get("kv_cache_size_tokens")),
         prefix_caching=caching if isinstance(caching, bool) else None,
@@ -38,6 +39,19 @@ def read_server_info(document: object) -> SelfReport:
         long_prefill_token_threshold=_whole(scheduler.get("long_prefill_token_threshold")),
         idle_timeout_s=_whole(_part(document, "vllm_env").get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE")),
     )
+
+
+def read_models(document: object) -> dict[str, dict[str, object]]:
+    """The cards of ``/v1/models`` by model id.
+
+    Raises:
+        ValueError: it is no list of models.
+    """
+    cards = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(cards, list):
+        raise ValueError("/v1/models answered with something else than a list of models")
+    named = [card for card in cards if isinstance(card, dict) and isinstance(card.get("id"), str)]
+    return {card["id"]: card for card in named}
 
 
 def _part(whole: object, name: str) -> dict[str, object]:
