@@ -1,5 +1,6 @@
 """Where messages go in tests: a web server and a mail server that take, refuse, reset or hang."""
 
+import asyncio
 import socket
 import struct
 import threading
@@ -91,7 +92,7 @@ def web_receiver() -> Iterator[tuple[WebReceiver, int]]:
 
 
 class MailReceiver:
-    """Takes mail, but answers the next with what ``refusals`` holds."""
+    """Takes mail, but answers the next with what ``refusals`` holds; never at all for "hang"."""
 
     def __init__(self) -> None:
         self.refusals: list[str] = []
@@ -99,7 +100,10 @@ class MailReceiver:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         if self.refusals:
-            return self.refusals.pop(0)
+            refusal = self.refusals.pop(0)
+            if refusal == "hang":
+                await asyncio.Event().wait()
+            return refusal
         self.taken.append(envelope)
         return "250 OK"
 

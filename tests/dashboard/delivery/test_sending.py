@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import time_machine
+from apprise.plugins.email import NotifyEmail
 from apprise.plugins.slack import NotifySlack
 from django.db import connection, transaction
 from django.utils import timezone
@@ -317,6 +318,31 @@ def test_mail_is_sent_and_tried_again_after_a_refusal(add, mail, message):
     (envelope,) = receiver.taken
     assert envelope.rcpt_tos == ["oncall@there.example"]
     assert Delivery.objects.get().state == "sent"
+
+
+def test_a_slack_that_hangs_is_left_and_told_once_in_the_end(add, web, message, monkeypatch):
+    receiver, port = web
+    monkeypatch.setattr(NotifySlack, "webhook_url", f"http://127.0.0.1:{port}/services")
+    monkeypatch.setattr(NotifySlack, "socket_read_timeout", 0.2)
+    receiver.answers = ["hang"]
+    post(message, [add("oncall", "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/")], "i-7:1")
+
+    assert Delivery.objects.get().state == "queued"
+    later(FIRST_PAUSE)
+    assert (len(receiver.taken), Delivery.objects.get().state) == (1, "sent")
+
+
+def test_a_mail_server_that_hangs_is_left_and_told_once_in_the_end(add, mail, message, monkeypatch):
+    receiver, port = mail
+    monkeypatch.setattr(NotifyEmail, "socket_connect_timeout", 0.3)
+    receiver.refusals = ["hang"]
+    address = f"mailto://127.0.0.1:{port}/?from=laneway@here.example&to=oncall@there.example"
+    post(message, [add("post", address, "mail")], "i-7:1")
+
+    assert Delivery.objects.get().state == "queued"
+    monkeypatch.undo()
+    later(FIRST_PAUSE)
+    assert (len(receiver.taken), Delivery.objects.get().state) == (1, "sent")
 
 
 def test_no_secret_stands_in_the_database_file_or_in_the_logs(hook, message, add, caplog):
