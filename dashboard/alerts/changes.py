@@ -28,6 +28,7 @@ FIELDS = (
     "no_data",
     "hours",
     "runbook",
+    "hidden_while",
     "enabled",
 )
 WHAT_IS_JUDGED = ("metric", "pool", "tier", "enabled")
@@ -82,6 +83,7 @@ def _end_all(request: HttpRequest, rule: Rule, why: str) -> None:
 def told(rule: Rule) -> dict[str, Any]:
     return {
         **{name: getattr(rule, name) for name in FIELDS},
+        "hidden_while": rule.hidden_while.name if rule.hidden_while else "",
         "warn_channels": sorted(channel.name for channel in rule.warn_channels.all()),
         "crit_channels": sorted(channel.name for channel in rule.crit_channels.all()),
     }

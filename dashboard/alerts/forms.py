@@ -72,6 +72,12 @@ class RuleForm(forms.Form):
     runbook = forms.URLField(
         max_length=500, required=False, assume_scheme="https", help_text="What to do, as a link."
     )
+    hidden_while = forms.ModelChoiceField(
+        queryset=Rule.objects.all(),
+        required=False,
+        empty_label="never",
+        help_text="While that rule fires in the same pool, which explains this one, nobody is told.",
+    )
     warn_channels = forms.ModelMultipleChoiceField(
         label="Notify at warn",
         queryset=Channel.objects.all(),
@@ -99,6 +105,8 @@ class RuleForm(forms.Form):
             options.setdefault("initial", _initial(rule))
         super().__init__(*args, **options)
         self.rule = rule
+        others = Rule.objects.exclude(pk=rule.pk) if rule else Rule.objects.all()
+        self.fields["hidden_while"].queryset = others  # type: ignore[attr-defined]
         tiers = [(tier.name, tier_text(tier.name, tier.priority)) for tier in policy.by_urgency]
         current_tier = rule.tier if rule else ""
         known = [(metric.key, metric.label) for metric in METRICS.values()]
@@ -129,6 +137,16 @@ class RuleForm(forms.Form):
         if not 0 < said <= 1:
             raise forms.ValidationError("More than 0 and at most 100%.")
         return said
+
+    def clean_hidden_while(self) -> Rule | None:
+        chosen: Rule | None = self.cleaned_data["hidden_while"]
+        cause, seen = chosen, {self.rule}
+        while cause is not None:
+            if cause in seen:  # both would fire, and nobody be told of either
+                raise forms.ValidationError("That rule is itself hidden while this one fires.")
+            seen.add(cause)
+            cause = cause.hidden_while
+        return chosen
 
     def clean_hours(self) -> str:
         text: str = self.cleaned_data["hours"].strip().lower()
@@ -255,6 +273,7 @@ def _initial(rule: Rule) -> dict[str, Any]:
     copied = ("name", "metric", "tier", "pool", "warn_for_s", "crit_for_s", "keep_s", "no_data")
     return {
         **{name: getattr(rule, name) for name in (*copied, "hours", "runbook", "enabled", "edit")},
+        "hidden_while": rule.hidden_while_id,
         "warn": levels.written(rule.warn, metric, of_target=rule.of_target),
         "crit": levels.written(rule.crit, metric, of_target=rule.of_target),
         "clear_share": units.share_text(rule.clear_share),

@@ -50,6 +50,7 @@ class Rule(models.Model):
     no_data = models.CharField(max_length=8, choices=NoData, default=NoData.OK)
     hours = models.CharField(max_length=60, default=ALWAYS)
     runbook = models.URLField(max_length=500, blank=True)
+    hidden_while = models.ForeignKey("self", models.SET_NULL, null=True, blank=True)
     enabled = models.BooleanField(default=True)
     edit = models.PositiveIntegerField(default=0)
     error = models.CharField(max_length=300, blank=True)  # why it cannot be judged

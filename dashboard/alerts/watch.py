@@ -73,7 +73,9 @@ def judge(frame: Frame) -> None:
     at = datetime.fromtimestamp(frame.at, UTC)
     last = Heartbeat.last()
     gap = last is None or (at - last).total_seconds() > rules.GAP_S
-    _judge_all(list(Rule.objects.enabled()), lambda rule: _judged(rule, frame), at, gap=gap)
+    chosen = list(Rule.objects.enabled().select_related("hidden_while"))
+    causes = _causes(chosen)
+    _judge_all(chosen, lambda rule: _judged(rule, frame, causes), at, gap=gap)
     Heartbeat.beat(at)
     incidents.settle(at, frame)
     open_now.remember(at)
@@ -89,7 +91,16 @@ def judge_heartbeat(at: datetime) -> None:
     incidents.settle(at, None)
 
 
-def _judged(rule: Rule, frame: Frame) -> list[Judged]:
+def _causes(chosen: Sequence[Rule]) -> set[tuple[int, str]]:
+    """Rules that hide others, and the pools they fired in when this round began."""
+    ids = {rule.hidden_while_id for rule in chosen if rule.hidden_while_id}
+    if not ids:
+        return set()
+    firing = AlertState.objects.filter(rule__in=ids, rule__enabled=True).exclude(severity="")
+    return set(firing.values_list("rule_id", "pool"))
+
+
+def _judged(rule: Rule, frame: Frame, causes: set[tuple[int, str]]) -> list[Judged]:
     if rule.metric not in metrics.METRICS:
         raise LookupError(f"There is no metric “{rule.metric}” to judge.")
     if rule.metric == "heartbeat":  # whoever judges is not silent
@@ -104,10 +115,18 @@ def _judged(rule: Rule, frame: Frame) -> list[Judged]:
             rule,
             reading,
             targets.get((reading.pool, reading.tier)),
-            NO_BACKEND if rule.judged.waits and reading.pool in dark else "",
+            NO_BACKEND
+            if rule.judged.waits and reading.pool in dark
+            else _hidden_by(rule, reading.pool, causes),
         )
         for reading in metrics.read(rule.judged, frame, rule.pool, rule.tier)
     ]
+
+
+def _hidden_by(rule: Rule, pool: str, causes: set[tuple[int, str]]) -> str:
+    if rule.hidden_while is None or (rule.hidden_while_id, pool) not in causes:
+        return ""
+    return f"{rule.hidden_while.name} fires"
 
 
 def _of(rule: Rule, reading: Reading, target_s: float | None, hidden_by: str = "") -> Judged:

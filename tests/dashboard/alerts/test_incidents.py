@@ -12,6 +12,7 @@ from dashboard.alerts.models import (
     Rule,
     Silence,
 )
+from dashboard.audit.models import AuditEvent
 from dashboard.delivery.models import Channel, Delivery
 from tests.dashboard.alerts.conftest import at, play
 from tests.support.people import person
@@ -191,3 +192,51 @@ def test_a_timeline_keeps_its_beginning_its_end_and_all_that_people_wrote(rule):
 
 def _changes(lines):
     return [int(line.split()[1]) for line in lines if line.startswith("change")]
+
+
+# One rule that explains another.
+
+
+def test_a_rule_is_hidden_while_its_cause_fires_in_the_same_pool_and_told_after(rule, channel):
+    cause = Rule.objects.create(
+        name="vLLM is queueing", metric="oldest", tier="batch", warn=10, warn_for_s=0, keep_s=0
+    )
+    Rule.objects.filter(pk=rule.pk).update(hidden_while=cause)
+    play(range(30), batch={"oldest_s": 20.0}, **SLOW)
+
+    assert AlertState.objects.get(rule=rule).hidden_by == "vLLM is queueing fires"
+    assert kinds(channel) == []
+    play(range(30, 33), **SLOW)
+    assert kinds(channel) == ["firing"]
+
+
+def test_a_cause_elsewhere_or_switched_off_hides_nothing(rule, channel):
+    cause = Rule.objects.create(name="Cause", metric="oldest", warn=10, warn_for_s=0)
+    Rule.objects.filter(pk=rule.pk).update(hidden_while=cause)
+    AlertState.objects.create(rule=cause, instance="other/batch", pool="other", severity="warn")
+    play(range(16), **SLOW)
+    assert kinds(channel) == ["firing"]
+
+    AlertState.objects.filter(rule=cause).update(pool="default")
+    Rule.objects.filter(pk=cause.pk).update(enabled=False)
+    play([16], **SLOW)
+    assert AlertState.objects.get(rule=rule).hidden_by == ""
+
+
+def test_what_hides_a_rule_is_chosen_audited_and_never_itself(rule, signed_in):
+    cause = Rule.objects.create(name="Cause", metric="oldest", warn=10)
+    ada = signed_in("ada", "admin")
+    said = {"name": rule.name, "metric": "wait_p95", "warn": "1m", "clear_share": "80%"}
+    said |= {"no_data": "ok", "hours": "always", "enabled": "on", "edit": "0"}
+    path = f"/alerts/rules/{rule.pk}/"
+
+    assert ada.post(path, said | {"hidden_while": rule.pk}).status_code == 422
+    assert ada.post(path, said | {"hidden_while": cause.pk}).status_code == 302
+
+    answer = ada.post(f"/alerts/rules/{cause.pk}/", said | {"name": "x", "hidden_while": rule.pk})
+    assert "itself hidden while this one fires" in answer.content.decode()
+    rule.refresh_from_db()
+    assert rule.hidden_while == cause
+    after = AuditEvent.objects.get(verb="rule.changed").after
+    assert after["hidden_while"] == "Cause"
+    assert f'<option value="{cause.pk}" selected>Cause</option>' in ada.get(path).content.decode()
