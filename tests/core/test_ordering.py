@@ -186,3 +186,25 @@ def test_seniority_knows_both_ends_through_every_departure():
         by_age = sorted(waiting, key=lambda one: (one.arrived_ms, one.seq))
         assert seniority.oldest() is (by_age[0] if by_age else None)
         assert seniority.newest() is (by_age[-1] if by_age else None)
+
+
+@pytest.mark.parametrize(
+    ("owed", "running", "inherited"),
+    [
+        ((500, 900), (1, 1), 900),
+        ((500, 900), (1, 0), 500),  # what is over and owes nothing may be forgotten already
+        ((900, 500), (0, 1), 500),
+        ((1_500, 500), (0, 1), 1_500),
+        ((500, 1_500), (1, 0), 1_500),
+    ],
+)
+def test_a_merge_keeps_the_larger_debt_of_what_may_not_be_forgotten(owed, running, inherited):
+    lane = StrictLane()
+    lane.clock[10] = 1_000
+    gone, heir = flow_of("acme"), flow_of("acme")
+    for flow, tag, in_flight in zip((gone, heir), owed, running, strict=True):
+        flow.finish[0], flow.in_flight = tag, in_flight
+
+    lane.take_over(gone, heir)
+
+    assert heir.finish == {0: inherited}
