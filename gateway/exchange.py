@@ -6,7 +6,7 @@ Knows HTTP and nothing of tenants, tiers or models.
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from gateway import errors
@@ -20,6 +20,30 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
 BODY_SILENCE_S = 30.0
 BODY_TOTAL_S = 120.0
+
+DIRECT = "laneway.direct"  # in the scope, where our own server class put one
+
+
+class Direct(Protocol):
+    """What ``gateway.protocol`` can do beyond ASGI, in plain calls: a streamed token costs neither
+    a message nor a switch of tasks, and a hang-up is heard without a task that waits for it.
+    Other servers have none; then all goes by ASGI, with the same outcome."""
+
+    def listen(self, hung_up: Callable[[], None]) -> None:
+        """Call ``hung_up`` if the caller leaves.  The whole body must have been read."""
+
+    def stop_listening(self) -> None: ...
+
+    @property
+    def gone(self) -> bool:
+        """Whether the caller has left."""
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether a piece of a streamed body can be written without waiting."""
+
+    def write(self, chunk: bytes) -> None:
+        """Write one, if it ``takes_more``."""
 
 
 class HungUp(Exception):
@@ -37,6 +61,7 @@ class Request:
         "_body_moved_at",
         "_receive",
         "_scope",
+        "direct",
         "headers",
         "method",
         "path",
@@ -47,6 +72,8 @@ class Request:
         self._receive = receive
         self._body_began_at: float | None = None  # None: nobody waits for it
         self._body_moved_at = 0.0
+        # Taken out, for it knows the scope: the two would wait for the garbage collector.
+        self.direct: Direct | None = scope.pop(DIRECT, None)
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[str, str] = {
@@ -102,7 +129,7 @@ class Request:
             self._body_moved_at = loop.time()
 
     def cancelled_by_hangup(self) -> "HangupWatch":
-        return HangupWatch(self._receive)
+        return HangupWatch(self._receive, self.direct)
 
 
 class HangupWatch:
@@ -112,34 +139,45 @@ class HangupWatch:
     caller that leaves after the block has ended is none of our business.
     """
 
-    __slots__ = ("_left", "_over", "_receive", "_task", "_watch")
+    __slots__ = ("_direct", "_left", "_over", "_receive", "_task", "_watch")
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, direct: Direct | None) -> None:
         self._receive = receive
+        self._direct = direct
         self._left = False
         self._over = False
+        self._watch: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._watch = asyncio.create_task(self._listen())
+        if self._direct is None or self._direct.gone:  # cancelled in the loop's next turn, not now
+            self._watch = asyncio.create_task(self._listen())
+        else:
+            self._direct.listen(self._leave)
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        if not self._over:
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._over and not self._left:
             self._left = True
             self._task.cancel()
 
-    async def __aexit__(
+    def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self._over = True
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        elif self._direct is not None:
+            self._direct.stop_listening()
         if self._left:
             self._task.uncancel()
             if kind is None or issubclass(kind, asyncio.CancelledError):
@@ -153,10 +191,11 @@ class Reply:
     ``proxy`` cuts callers that take nothing for too long.
     """
 
-    __slots__ = ("_send", "blocked_at", "ended", "started")
+    __slots__ = ("_direct", "_send", "blocked_at", "ended", "started")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, direct: Direct | None = None) -> None:
         self._send = send
+        self._direct = direct
         self.started = False
         self.ended = False
         self.blocked_at: float | None = None
@@ -171,6 +210,16 @@ class Reply:
         self.blocked_at = asyncio.get_running_loop().time()
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         self.blocked_at = None
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether ``write_now`` can take a piece: it has begun, and need not wait for the caller."""
+        return self.started and self._direct is not None and self._direct.takes_more
+
+    def write_now(self, chunk: bytes) -> None:
+        """``write`` in a plain call, while it ``takes_more``."""
+        assert self._direct is not None
+        self._direct.write(chunk)
 
     async def end(self, chunk: bytes = b"") -> None:
         """Finish the body.  Returning without this leaves Daphne's caller waiting for ever."""

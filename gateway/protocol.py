@@ -1,10 +1,12 @@
-"""The server's end of a client connection: uvicorn's own, with a limit on headers.
+"""The server's end of a client connection: uvicorn's own, with a limit on headers and a short way
+to the token path.
 
 Uvicorn with httptools takes a header block of any length, and no application can stop it: an
 endless line calls nothing before its end. So bytes are counted here, where they come in. Given to
 uvicorn as ``--http gateway.protocol:Protocol``.
 """
 
+from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -14,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from gateway import errors
+from gateway.exchange import DIRECT
 
 MOST_LINE_BYTES = 8 * 1024  # of the request line
 MOST_HEADER_BYTES = 32 * 1024  # of the header lines after it
@@ -24,8 +27,53 @@ LINGER_S = 2.0
 TOO_LARGE = errors.headers_too_large(MOST_LINE_BYTES, MOST_HEADER_BYTES)
 
 
+class Direct:
+    """One request's ``exchange.Direct``: what the server knows of the caller's connection."""
+
+    __slots__ = ("_cycle", "_hung_up")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._hung_up: Callable[[], None] | None = None
+
+    def listen(self, hung_up: Callable[[], None]) -> None:
+        self._hung_up = hung_up
+        # A large body may have paused the reading, and a closed connection shows by reading alone.
+        self._cycle.flow.resume_reading()
+
+    def stop_listening(self) -> None:
+        self._hung_up = None
+
+    @property
+    def gone(self) -> bool:
+        return self._cycle.disconnected
+
+    @property
+    def takes_more(self) -> bool:
+        cycle = self._cycle
+        return not (
+            cycle.flow.write_paused
+            or cycle.disconnected
+            or cycle.response_complete
+            or not cycle.chunked_encoding
+            or cycle.transport.is_closing()
+        )
+
+    def write(self, chunk: bytes) -> None:
+        self._cycle.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+
+    def lost(self) -> None:
+        if self._hung_up is not None:
+            self._hung_up()
+
+    @property
+    def over(self) -> bool:
+        return self._cycle.response_complete
+
+
 class Protocol(HttpToolsProtocol):
-    """Answers 431 to a head that is too large and closes. All else is its parent's."""
+    """Answers 431 to a head that is too large and closes, and puts a ``Direct`` into each scope.
+    All else is its parent's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -34,6 +82,12 @@ class Protocol(HttpToolsProtocol):
         self._progress = 0  # counts such things: the end of a head, a piece of body, its end
         self._too_large = False
         self._refused = False
+        self._directs: list[Direct] = []  # of the request that is answered, and pipelined ones
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        for direct in self._directs:
+            direct.lost()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -68,6 +122,12 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._progress += 1
         super().on_headers_complete()
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and cycle.scope is self.scope:  # not so for an upgrade
+            direct = Direct(cycle)
+            cast("dict[str, object]", self.scope)[DIRECT] = direct
+            self._directs = [earlier for earlier in self._directs if not earlier.over]
+            self._directs.append(direct)
 
     def on_body(self, body: bytes) -> None:
         self._progress += 1

@@ -79,7 +79,8 @@ class Proxy:
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        journey = Journey(Request(scope, receive), Reply(send))
+        request = Request(scope, receive)
+        journey = Journey(request, Reply(send, request.direct))
         self.register.enter(journey)
         if self.tracing is not None:
             self.tracing.begin(journey)
@@ -129,7 +130,7 @@ class Proxy:
             raise errors.bad_request(error.code, error.message, error.param) from None
         journey.call = call
         pool = journey.pool = self.fleet.pool_of(call.model, allows_model(caller))
-        async with request.cancelled_by_hangup():
+        with request.cancelled_by_hangup():
             if endpoint.queued:
                 await self._in_turn(journey, pool)
             else:
@@ -263,6 +264,14 @@ class Proxy:
         reader = journey.reader = wire.UsageReader(
             journey.family, wants_usage=call.wants_usage, stamp=journey.stamp()
         )
+
+        def passes(chunk: bytes) -> bool:
+            """The usual token, passed on where it arrives; anything else comes by below."""
+            if journey.first_byte_at is None or not reply.takes_more or not reader.passes(chunk):
+                return False
+            reply.write_now(chunk)
+            return True
+
         while chunk:
             if journey.first_byte_at is None and not chunk.startswith(COMMENT):
                 journey.first_byte()
@@ -277,7 +286,7 @@ class Proxy:
             if reader.error is not None:  # told by us instead, with a code that clients know
                 told = b'{"error":%b}' % reader.error
                 raise errors.from_vllm(errors.status_in(told), told)
-            chunk = await response.next()
+            chunk = await response.next(passes)
         rest = reader.finish()
         if not reader.saw_end:
             raise BrokenOff("the stream ended without its terminator")

@@ -5,6 +5,7 @@ reads no socket: `gateway.connection` feeds it. Sources: RFC 9110, RFC 9112.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -118,6 +119,7 @@ class Response:
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._error: UpstreamError | None = None
+        self._passes: Callable[[bytes], bool] | None = None  # while a reader waits that has one
         self._pieces: list[bytes] = []
         self._held_bytes = 0
         self._framing_bytes = 0  # read since the last piece of body; the whole head before one
@@ -130,8 +132,11 @@ class Response:
         self._reply_by = now + times.reply_s
         self._left_bytes = 0
 
-    async def next(self) -> bytes:
+    async def next(self, passes: Callable[[bytes], bool] | None = None) -> bytes:
         """All of the body that has arrived and was not handed out; ``b""`` is the end.
+
+        What arrives while this waits is offered to ``passes``, in a plain call and so without a
+        switch of tasks. Whatever that took is gone; this returns the first piece it did not take.
 
         Raises:
             TimedOut, BrokenOff, Malformed: after everything that came before it.
@@ -141,7 +146,11 @@ class Response:
                 raise self._error
             if self.complete:
                 return b""
-            await self._something_new()
+            self._passes = passes
+            try:
+                await self._something_new()
+            finally:
+                self._passes = None
         pieces = self._pieces
         self._pieces = []
         self._held_bytes = 0
@@ -163,6 +172,17 @@ class Response:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _passed(self) -> bool:
+        """Whether what has just arrived went on without the reader."""
+        if self._passes is None or self._waiter is None or self._waiter.done():
+            return False
+        pieces = self._pieces
+        if not self._passes(pieces[0] if len(pieces) == 1 else b"".join(pieces)):
+            return False
+        self._pieces = []
+        self._held_bytes = 0
+        return not self.complete and self._error is None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -210,6 +230,8 @@ class Response:
             self._framing_bytes = 0
             if self._phase == "next_event":
                 self._deadline = self._loop.time() + self._times.event_s
+            if self._passed():
+                return
             if self._held_bytes > MOST_HELD_BYTES - LEAST_READ_BYTES:
                 self._connection.pause_reading()
         else:

@@ -95,6 +95,14 @@ class UsageReader:
         self.saw_end = False
         self.error: bytes | None = None  # the error object of an error event, as JSON
 
+    def passes(self, chunk: bytes) -> bool:
+        """Take ``chunk`` if it is whole events that pass as they are, as nearly every token is.
+        False: nothing was taken, ``feed`` has to look at it."""
+        if self._held or not chunk.endswith(b"\n\n") or self._tells(chunk):
+            return False
+        self.pieces += chunk.count(self._token)
+        return True
+
     def feed(self, chunk: bytes) -> bytes:
         """Take what arrived, split anywhere; give what may be passed on, whole events."""
         if self._held or not chunk.endswith(b"\n\n"):
@@ -148,12 +156,16 @@ class UsageReader:
 
     def _events(self, text: bytes) -> bytes:
         self.pieces += text.count(self._token)
+        return self._each_event(text) if self._tells(text) else text
+
+    def _tells(self, text: bytes) -> bool:
+        """Whether there may be an event in it that has to be read, stamped or taken out."""
         if self._stamps_next or text.endswith(_DONE):
-            return self._each_event(text)
+            return True
         for mark in self._marks:
             if mark in text and (mark is not _USAGE or text.count(_USAGE) != text.count(_NO_USAGE)):
-                return self._each_event(text)
-        return text
+                return True
+        return False
 
     def _each_event(self, text: bytes) -> bytes:
         events = []
