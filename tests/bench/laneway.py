@@ -27,7 +27,7 @@ SERVERS = {  # with the options that ``manage.py up`` gives them
     "uvicorn": (
         "-m uvicorn dashboard.asgi:application --host 127.0.0.1 --port {port} --loop uvloop "
         "--http gateway.protocol:Protocol --no-access-log --no-server-header --backlog 4096 "
-        "--timeout-keep-alive 75 --timeout-graceful-shutdown 2 --log-level warning"
+        "--timeout-keep-alive 75 --timeout-graceful-shutdown 2 --log-level warning --no-proxy-headers"
     ),
 }
 
