@@ -59,13 +59,11 @@ class DataPlane:
             return
         if not self.running:
             await self.start()
-        probe = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}.get(
-            scope["path"]
-        )
-        if probe is None:
+        if scope["path"] not in PROBES:
             await self.proxy(scope, receive, send)
             return
-        reply = Reply(send)
+        probes = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
+        probe, reply = probes[scope["path"]], Reply(send)
         try:
             await probe(Request(scope, receive), reply)
         except errors.GatewayError as error:

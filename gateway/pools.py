@@ -38,18 +38,14 @@ class Pool:
 
     # Costs
 
-    def cost_of(self, call: Call, tenant: str, task_type: str) -> int:
-        """What a call will probably cost, in the scheduler's tokens."""
-        return estimate.cost(call.prompt_tokens, self._expected(call, tenant, task_type))
-
-    def footprint_of(self, call: Call, tenant: str, task_type: str) -> int:
-        """What it will probably fill of a KV cache at its end, all its sequences together."""
-        return call.prompt_tokens + self._expected(call, tenant, task_type)
-
-    def _expected(self, call: Call, tenant: str, task_type: str) -> int:
-        return self.outputs.expect(
+    def work_of(self, call: Call, tenant: str, task_type: str) -> tuple[int, int]:
+        """What a call will probably cost, in the scheduler's tokens, and what it will fill of a KV
+        cache at its end, all its sequences together."""
+        output_tokens = self.outputs.expect(
             tenant, task_type, call.model, max_tokens=call.max_tokens, sequences=call.sequences
         )
+        prompt_tokens = call.prompt_tokens
+        return estimate.cost(prompt_tokens, output_tokens), prompt_tokens + output_tokens
 
     def latest_start_ms(self, tier: Tier, deadline_s: float | None) -> int | None:
         """The moment after which the caller has no use for an answer, where it named one.

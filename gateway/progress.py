@@ -6,7 +6,7 @@ comment is an error event, and no client retries it.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable
 
 from gateway import headers
 from gateway.inquiry import view
@@ -16,16 +16,15 @@ FIRST_AFTER_S = 1.0
 EVERY_S = 2.0
 
 
-@contextlib.asynccontextmanager
-async def told(journey: Journey) -> AsyncIterator[None]:
-    """While inside, a waiting stream that sent ``x-laneway-progress: 1`` is told its place."""
+async def told(journey: Journey, turn: Awaitable[None]) -> None:
+    """Wait for ``turn``; a stream that sent ``x-laneway-progress: 1`` is told its place meanwhile."""
     call = journey.call
     if call is None or not call.stream or not headers.wants_progress(journey.request.headers):
-        yield
+        await turn
         return
     telling = asyncio.create_task(_tell(journey))
     try:
-        yield
+        await turn
     finally:
         telling.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -167,8 +167,7 @@ class Proxy:
             caller.policy, caller.tenant_rules, caller.key_rules, call.statement, caller.moved_to
         )
         pool.refuse_if_dark(call.model)
-        cost = pool.cost_of(call, caller.tenant, wanted.task_type)
-        footprint = pool.footprint_of(call, caller.tenant, wanted.task_type)
+        cost, footprint = pool.work_of(call, caller.tenant, wanted.task_type)
         expires_at_ms = pool.latest_start_ms(wanted.tier, deadline_s(journey.request.headers))
         self.quotas.refuse_too_many(caller)
         with self.shadow.beside(journey, cost):
@@ -192,8 +191,7 @@ class Proxy:
         self.recorder.arrived(journey)
         turn = pool.queue.turn(submit)
         try:
-            async with progress.told(journey):
-                await turn.taken()
+            await progress.told(journey, turn.taken())
             await self._in_slot(journey, pool, turn)
         finally:
             turn.leave(journey.cost())
