@@ -120,6 +120,8 @@ class AuditEvent(models.Model):
 def _text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return "; ".join(value)
     return json.dumps(value, ensure_ascii=False)
 
 

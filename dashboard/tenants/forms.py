@@ -61,6 +61,23 @@ class ReasonForm(forms.Form):
     )
 
 
+class SuspendForm(ReasonForm):
+    """It stops every service of somebody at once: its short name is typed, so that it is that one."""
+
+    typed = forms.CharField(
+        max_length=63, widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"})
+    )
+
+    def __init__(self, *args: Any, tenant: Tenant, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._slug = tenant.slug
+        self.fields["typed"].label = f"Type {tenant.slug}"
+
+    def clean_typed(self) -> None:
+        if self.cleaned_data["typed"].strip() != self._slug:
+            raise forms.ValidationError(f"Type {self._slug} to suspend it.")
+
+
 class KeyRulesForm(forms.Form):
     """The fields that making and editing a key share."""
 
@@ -167,11 +184,11 @@ class NewKeyForm(KeyRulesForm):
         initial="live",
     )
     scope = forms.ChoiceField(
-        label="An admin key",
+        label="As an admin key it",
         choices=SCOPES,
         initial="read",
         required=False,
-        help_text="What it changes are tenants, keys and the policy, of everybody.",
+        help_text="Tenants, keys and the policy, of everybody.",
     )
     field_order = ["name", "service", "term", "ceiling", "models", "endpoints", "networks", "kind"]
 
@@ -196,7 +213,7 @@ class EditKeyForm(KeyRulesForm):
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         help_text="It ends with this day, in UTC. Empty: valid until revoked.",
     )
-    scope = forms.ChoiceField(label="An admin key that", choices=SCOPES)
+    scope = forms.ChoiceField(label="As an admin key it", choices=SCOPES)
     seen = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
     field_order = ["name", "service", "expires_on", "ceiling", "models", "endpoints", "networks"]
 

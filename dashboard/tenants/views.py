@@ -18,7 +18,7 @@ from dashboard.accounts.models import Membership
 from dashboard.accounts.people_forms import MemberForm
 from dashboard.policies import managed
 from dashboard.tenants import changes
-from dashboard.tenants.forms import ReasonForm, TenantForm
+from dashboard.tenants.forms import SuspendForm, TenantForm
 from dashboard.tenants.states import KeyState, may_end_now, state_of
 from gateway.core.policy import KeyRules, Policy, TenantRules, Tier
 from gateway.models import APIKey, GatewayState, PolicyVersion, Revision, Tenant, UsageRecord
@@ -96,6 +96,7 @@ def tenant_context(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
         "lines": [_line(key, policy, used.get(key.id8, 0), tenant, now) for key in keys],
         "rules": policy.tenants.get(tenant.slug, TenantRules()),
         "default_tier": _default_tier(policy, tenant),
+        "ceiling_tier": _ceiling_tier(policy, tenant),
         "requests_in_a_day": sum(used.values()),
         "members": tenant.memberships.select_related("user"),
         "member_form": MemberForm(about="tenant") if may_manage_members else None,
@@ -125,7 +126,7 @@ def _in_force(revision: int) -> dict[str, Any]:
 @open_in_tenant(may.may_suspend)
 @form_page
 def suspend(request: HttpRequest, tenant: Tenant) -> HttpResponse:
-    form = ReasonForm(request.POST or None)
+    form = SuspendForm(request.POST or None, tenant=tenant)
     if request.method == "POST" and form.is_valid():
         reason = form.cleaned_data["reason"]
         changes.set_tenant_status(request, tenant, Tenant.Status.SUSPENDED, reason)
@@ -182,6 +183,12 @@ def _line(key: APIKey, policy: Policy, requests: int, tenant: Tenant, now: Any) 
 def _default_tier(policy: Policy, tenant: Tenant) -> Tier | None:
     rules = policy.tenants.get(tenant.slug)
     return policy.tier((rules.default_tier if rules else None) or policy.default_tier)
+
+
+def _ceiling_tier(policy: Policy, tenant: Tenant) -> Tier | None:
+    """The most urgent one that its ceiling leaves; None: it is below every tier."""
+    ceiling = policy.tenants.get(tenant.slug, TenantRules()).ceiling
+    return next((tier for tier in policy.by_urgency if tier.priority <= ceiling), None)
 
 
 def show_form(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:

@@ -96,11 +96,16 @@ def test_a_wrong_short_name_is_said_beside_its_field_and_on_top(ada, slug):
 
 
 def test_suspending_takes_a_reason_and_is_undone_by_resuming(ada, acme):
-    assert ada.post("/tenant/acme/suspend/", {"reason": " "}).status_code == 422
+    for wrong in (
+        {"reason": " ", "typed": "acme"},
+        {"reason": "x", "typed": "birch"},
+        {"reason": "x"},
+    ):
+        assert ada.post("/tenant/acme/suspend/", wrong).status_code == 422
     assert Tenant.objects.get().status == "active"
 
     for _ in range(2):  # sent twice: told once
-        ada.post("/tenant/acme/suspend/", {"reason": "the invoice is open"})
+        ada.post("/tenant/acme/suspend/", {"reason": "the invoice is open", "typed": "acme"})
     assert Tenant.objects.get().status == "suspended"
     ada.post("/tenant/acme/resume/")
 
