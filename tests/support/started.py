@@ -3,7 +3,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,8 +15,6 @@ from django.conf import settings
 
 MANAGE = (sys.executable, str(settings.BASE_DIR / "manage.py"))
 UP_WITHIN_S = 60
-# Compressing the static files takes longer than all else of a start: once a test process is enough.
-COLLECTED = settings.LANEWAY_HOME / "collected"
 DOWN_WITHIN_S = 30  # 4 on an idle machine; a busy one has tests beside it
 
 
@@ -78,8 +75,6 @@ def started(environment: Mapping[str, str], *arguments: str, **more: str) -> Ite
     env = {**environment, "PORT": str(free_port()), **more}
     Path(env["LANEWAY_HOME"]).mkdir(parents=True, exist_ok=True)
     home = Path(env["LANEWAY_HOME"])
-    if COLLECTED.exists() and not (home / "static").exists():
-        shutil.copytree(COLLECTED, home / "static")
     out = home / f"up-{env['PORT']}.txt"
     with out.open("wb") as file:
         process = subprocess.Popen((*MANAGE, "up", *arguments), env=env, stdout=file, stderr=file)
@@ -93,9 +88,6 @@ def started(environment: Mapping[str, str], *arguments: str, **more: str) -> Ite
                 raise AssertionError(f"up ended with {process.returncode}:\n{running.text}")
         else:
             raise AssertionError(f"up is not up after {UP_WITHIN_S} s:\n{running.text}")
-        if not COLLECTED.exists():
-            with suppress(OSError):  # another worker was quicker
-                shutil.copytree(home / "static", COLLECTED)
         yield running
     finally:
         if process.poll() is None:
