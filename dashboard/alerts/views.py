@@ -155,7 +155,7 @@ def ack_link(request: HttpRequest, token: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def notes(request: HttpRequest) -> HttpResponse:
     """Moments that people marked; whoever may act adds one."""
-    form = NoteForm(request.POST or None)
+    form = NoteForm(request.POST or None, initial={"at": request.GET.get("at", "")})
     if request.method == "POST":
         if not may_operate(request.user):
             return render(request, "403.html", status=403)

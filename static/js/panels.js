@@ -93,6 +93,18 @@ export function showPanels(panels, now) {
   }
 }
 
+/** Shift and a click on a chart mark that moment, for all: the note's page asks what happened. */
+function listenForMarks(plot, utc) {
+  plot.addEventListener("mousedown", (event) => {
+    if (!event.shiftKey || event.button !== 0) return;
+    event.stopPropagation(); // plotly would begin to move the chart
+    event.preventDefault();
+    const { _size: size, xaxis } = plot._fullLayout;
+    const atS = moment(xaxis.p2d(event.clientX - plot.getBoundingClientRect().left - size.l), utc());
+    location.assign(`${plot.dataset.notes}?at=${new Date(atS * 1000).toISOString().slice(0, 19)}`);
+  }, true);
+}
+
 function paint(panel, now, palette) {
   const { plot, kind } = panel;
   const waits = kind === "wait";
@@ -107,9 +119,11 @@ function paint(panel, now, palette) {
     latest: now.isPast ? null : byTier((tier) => (waits ? quantile(tier.wait.p95) : count(tier.waiting))),
   });
   panel.top = top;
+  panel.utc = now.utc;
   draw(plot, { data, layout });
   if (panel.hears) return;
   panel.hears = true;
+  if (plot.dataset.notes) listenForMarks(plot, () => panel.utc);
   plot.on("plotly_doubleclick", () => {
     zoomTo(panel, null);
     panel.redraw();

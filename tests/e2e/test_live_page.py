@@ -1,8 +1,10 @@
 """The live page in a real browser: what moves, what it says when nothing does, and what it never asks for."""
 
+import json
 import re
 import shutil
 import time
+from datetime import datetime
 from pathlib import Path
 
 import axe_playwright_python
@@ -76,7 +78,8 @@ def visit(browser, started, signed_in):
     """Open a page as Otto; afterwards no policy was broken, nothing foreign asked for, nothing failed."""
     contexts, foreign, errors = [], [], []
 
-    def open_page(path="/live/", scene="busy", **options):
+    def open_page(path="/live/", scene="busy", heard=None, **options):
+        """``heard`` may change what the page hears from the server."""
         started.play(scene)
         context = browser.new_context(storage_state=signed_in, **options)
         contexts.append(context)
@@ -89,6 +92,8 @@ def visit(browser, started, signed_in):
             ),
         )
         page.on("pageerror", lambda error: errors.append(str(error)))
+        if heard is not None:
+            page.route_web_socket("**/ws/live/**", lambda socket: _changed(socket, heard))
         page.goto(started.url + path)
         return page
 
@@ -102,6 +107,11 @@ def visit(browser, started, signed_in):
     for context in contexts:
         context.close()
     assert (violations, foreign, errors) == ([], [], [])
+
+
+def _changed(socket, heard):
+    server = socket.connect_to_server()
+    server.on_message(lambda text: socket.send(json.dumps(heard(json.loads(text)))))
 
 
 def _ours(url, started):
@@ -222,6 +232,59 @@ def test_a_killed_server_leaves_a_gap_and_the_page_recovers(visit, started):
 
     assert plot.evaluate("element => element.data[0].y.includes(null)")
     assert plot.evaluate("element => element.data[0].connectgaps") is False
+
+
+def test_a_frozen_page_holds_still_while_data_goes_on(visit):
+    page = live(visit())
+    rows, badge = page.locator("[data-tiers]"), page.locator("[data-link-text]")
+
+    page.keyboard.press(" ")
+    still = rows.inner_text()
+    badge.get_by_text(re.compile(r"frozen 00:0\d, [3-9] behind")).wait_for()
+
+    assert rows.inner_text() == still
+    page.keyboard.press(" ")
+    until(rows, "(element, text) => element.innerText !== text", still)
+    assert badge.inner_text().startswith("live")
+
+
+def test_a_page_says_what_makes_it_untrue(visit):
+    def heard(message):
+        if message["k"] == "hello":
+            return message | {"release": "another"}
+        if message["k"] != "snap":
+            return message
+        for backend in message["pools"][0]["backends"]:
+            backend |= {"state": "down", "error": "no answer in 2 s"}
+        return message | {"at": message["at"] - 60}
+
+    page = live(visit(heard=heard))
+
+    page.get_by_text("The server was upgraded: this page is from before.").wait_for()
+    page.get_by_text(re.compile("clock is 1m0[0-3]s ahead of the gateway")).wait_for()
+    page.get_by_text("No backend is up: nothing is dispatched.").wait_for()
+    page.get_by_text("gpu-1 is down: no answer in 2 s").wait_for()
+
+
+def test_shift_and_a_click_on_a_chart_mark_that_moment(visit):
+    page = live(visit("/live/?tz=utc"))
+    plot = drawn(page)
+    first, last = plot.evaluate("element => element.layout.xaxis.range")
+    area = page.locator("[data-chart=queue] .nsewdrag").bounding_box()
+
+    middle = {"x": area["x"] + area["width"] / 2, "y": area["y"] + 40}
+    page.keyboard.down("Shift")
+    page.mouse.click(**middle)
+    page.keyboard.up("Shift")
+    page.wait_for_url("**/alerts/notes/?at=*")
+
+    asked = page.get_by_label("When").input_value()
+    assert first[:19] < asked < last[:19]
+    assert abs(_seconds(asked) - (_seconds(first[:19]) + _seconds(last[:19])) / 2) < 5
+
+
+def _seconds(iso):
+    return datetime.fromisoformat(iso).timestamp()
 
 
 def test_a_zoomed_chart_stays_where_it_is(visit):

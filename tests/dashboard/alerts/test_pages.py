@@ -350,6 +350,7 @@ def test_people_mark_moments_and_delete_their_own(signed_in, db):
     theirs = Annotation.objects.create(at=timezone.now(), text="theirs", by=ben)
     otto = signed_in("otto", "on-call")
 
+    assert 'value="2026-11-22T10:00:07"' in page(otto.get("/alerts/notes/?at=2026-11-22T10:00:07"))
     otto.post("/alerts/notes/", {"text": "deployed 0.9", "at": "2026-11-22T10:00"})
     assert otto.post("/alerts/notes/", {"text": "", "at": "noon"}).status_code == 422
     own = Annotation.objects.get(text="deployed 0.9")

@@ -41,6 +41,16 @@ test("the banner says how long nothing came, and when the next try is", () => {
   assert.match(bannerText("signed-out", moment), /^You are signed out/);
 });
 
+test("each state that is not live has words of its own", () => {
+  const moment = { socket: open, ageMs: 7400, lastAtS: 1, nowMs: 0, utc: true };
+  const words = { stale: /open, but the gateway sends nothing/, connecting: /open, but the gateway sends nothing/, forbidden: /^Your account may not watch/, crowded: /^You have ten live pages open/ };
+
+  for (const [link, text] of Object.entries(words)) {
+    assert.match(bannerText(link, moment), text);
+    assert.ok(needsBanner(link, { socket: open, nowMs: 6000 }), link);
+  }
+});
+
 test("a page that waits for the first frame complains after a while", () => {
   assert.equal(needsBanner("connecting", { socket: open, nowMs: 1000 }), false);
   assert.equal(needsBanner("connecting", { socket: open, nowMs: 6000 }), true);

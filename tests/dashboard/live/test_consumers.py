@@ -108,6 +108,15 @@ async def test_somebody_who_was_let_go_may_not_watch():
     assert await closed_with(page) == consumers.SIGNED_OUT
 
 
+async def test_somebody_whose_role_was_taken_may_not_watch():
+    person, key = await sign_in()
+    await person.groups.aclear()
+    page = socket(key)
+    await page.connect()
+
+    assert await closed_with(page) == consumers.FORBIDDEN
+
+
 async def test_history_comes_first():
     await sampled(timezone.now().timestamp(), 5).asave()
     _, key = await sign_in()
