@@ -70,6 +70,8 @@ def _sum(why: dict[str, Any]) -> str:
 def sum_of(tier: str, priority: int, aged: int, boost: int, effective_priority: int) -> str:
     """``standard 0 + 5 aged + 2 boost = 7``."""
     parts = f"{tier} {signed(priority)}"
+    if not aged and not boost:
+        return parts
     if aged:
         parts += f" + {aged} aged"
     if boost:

@@ -9,7 +9,7 @@ const CALM_S = 30;
 const LABEL_PX = 15;
 const LINE_PX = 13;
 const NARROW_PX = 420;
-const NEAR_SHARE = 0.05; // of the range: marks closer than this share their words
+const LETTER_PX = 5.8; // of a mark's words, on average
 
 /** What differs between the two charts. */
 export const KINDS = {
@@ -138,25 +138,33 @@ export function endLabels(ends, widthPx, heightPx, palette) {
 const clip = (share) => Math.min(1, Math.max(0, share));
 
 /** Moments that explain a curve: a line from top to bottom, in words above; what does not fit is on hover. */
-export function markShapes(marks, { sinceS, nowS, utc, palette }) {
+export function markShapes(marks, { sinceS, nowS, utc, palette }, innerPx) {
   const within = marks.filter(({ at }) => at >= sinceS && at <= nowS);
-  const near = (nowS - sinceS) * NEAR_SHARE;
-  const groups = []; // words of marks that stand together would lie on one another
+  const groups = [];
   for (const mark of within) {
-    if (groups.length && mark.at - groups.at(-1).at < near) groups.at(-1).texts.push(plain(mark.text));
-    else groups.push({ at: mark.at, texts: [plain(mark.text)] });
+    const px = ((mark.at - sinceS) / (nowS - sinceS)) * innerPx;
+    const own = { at: mark.at, px, texts: [plain(mark.text)] };
+    // Words that would lie on others join them; at the right end they stand before their line.
+    if (groups.length && spanPx(own, innerPx)[0] < spanPx(groups.at(-1), innerPx)[1]) groups.at(-1).texts.push(own.texts[0]);
+    else groups.push(own);
   }
   return {
     shapes: within.map(({ at }) => ({
       type: "line", xref: "x", x0: xOf(at, utc), x1: xOf(at, utc), yref: "paper", y0: 0, y1: 1, layer: "between",
       line: { color: palette.muted, width: 1, dash: "dash" },
     })),
-    annotations: groups.map(({ at, texts }) => ({
-      x: xOf(at, utc), xref: "x", xanchor: "left", xshift: 2, y: 1, yref: "paper", yanchor: "top", showarrow: false,
-      text: texts.length > 1 ? `${shortened(texts.at(-1))} +${texts.length - 1}` : shortened(texts[0]), hovertext: texts.join("<br>"), font: { size: 10, color: palette.muted },
+    annotations: groups.map((group) => ({
+      x: xOf(group.at, utc), xref: "x", ...(isBefore(group, innerPx) ? { xanchor: "right", xshift: -2 } : { xanchor: "left", xshift: 2 }),
+      y: 1, yref: "paper", yanchor: "top", showarrow: false,
+      text: inShort(group.texts), hovertext: group.texts.join("<br>"), font: { size: 10, color: palette.muted },
     })),
   };
 }
+
+const inShort = (texts) => (texts.length > 1 ? `${shortened(texts.at(-1))} +${texts.length - 1}` : shortened(texts[0]));
+const widthPx = ({ texts }) => inShort(texts).length * LETTER_PX + 6;
+const isBefore = (group, innerPx) => group.px + widthPx(group) > innerPx && group.px >= widthPx(group);
+const spanPx = (group, innerPx) => (isBefore(group, innerPx) ? [group.px - widthPx(group), group.px] : [group.px, group.px + widthPx(group)]);
 
 // Plotly reads a little markup, and names in these words are people's own.
 const plain = (text) => text.replaceAll("<", "\u2039");
@@ -205,7 +213,7 @@ export function figureNow(figure, history, view) {
     layout.annotations = labels.annotations;
     layout.shapes.push(...labels.shapes);
   }
-  const told = markShapes(marks, view);
+  const told = markShapes(marks, view, widthPx - layout.margin.l - layout.margin.r);
   layout.shapes.push(...told.shapes);
   layout.annotations = [...(layout.annotations ?? []), ...told.annotations];
   return { data, layout, top };

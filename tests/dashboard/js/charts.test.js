@@ -136,7 +136,7 @@ test("thresholds that lie close share the words of the highest, each side for it
 });
 
 test("a mark is a line over the whole chart with its words above, and one outside is left out", () => {
-  const marks = [{ at: 500, text: "policy v42" }, { at: 50, text: "long ago" }, { at: 600, text: "paused background work" }, { at: 605, text: "policy v43" }];
+  const marks = [{ at: 500, text: "policy v42" }, { at: 50, text: "long ago" }, { at: 700, text: "paused background work" }, { at: 705, text: "policy v43" }];
 
   const { layout } = charts.figureNow(figure(), history([[998, 1, 30]]), view({ marks }));
 
@@ -144,4 +144,17 @@ test("a mark is a line over the whole chart with its words above, and one outsid
   assert.deepEqual(lines.map(({ y0, y1, line }) => [y0, y1, line.dash]), [[0, 1, "dash"]]);
   const words = layout.annotations.filter(({ hovertext }) => hovertext).map(({ text, hovertext }) => [text, hovertext]);
   assert.deepEqual(words, [["policy v42", "policy v42"], ["policy v43 +1", "paused background work<br>policy v43"]]);
+});
+
+test("words of marks never lie on one another, and at the right end they stand before their line", () => {
+  const at = (...moments) => {
+    const marks = moments.map((moment) => ({ at: moment, text: "boosted 1 request" }));
+    const { layout } = charts.figureNow(figure(), history([[998, 1, 30]]), view({ marks }));
+    return layout.annotations.filter(({ hovertext }) => hovertext).map(({ text, xanchor }) => [text, xanchor]);
+  };
+
+  assert.deepEqual(at(300, 500), [["boosted 1 request", "left"], ["boosted 1 request", "left"]]);
+  assert.deepEqual(at(300, 400), [["boosted 1 request +1", "left"]]); // 103 px of words, and 61 px between them
+  assert.deepEqual(at(300, 995), [["boosted 1 request", "left"], ["boosted 1 request", "right"]]);
+  assert.deepEqual(at(850, 995), [["boosted 1 request +1", "right"]]);
 });

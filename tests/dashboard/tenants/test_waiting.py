@@ -74,7 +74,7 @@ def test_the_reason_is_a_sum_and_what_holds_a_request_is_said(tess, line):
     first, second = tess.get(PAGE).context["parts"][0].first
 
     assert first.why == "batch \u22125 + 2 aged \u2212 1 boost = \u22124, rescue lane"
-    assert second.why == "batch \u22125 = \u22125. Its tier is paused."
+    assert second.why == "batch \u22125. Its tier is paused."
 
 
 def test_who_only_looks_sees_no_button(client, acme):
