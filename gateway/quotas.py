@@ -56,8 +56,9 @@ class Quotas:
             quota.forget_idle(self._tats, now_ms)
             self._forgotten_ms = now_ms
         admission = admit(door, self._tats, wanted, cost=cost, now_ms=now_ms)
-        rules = door.rules(admission.placement.tier)
-        headers = self._headers(rules, now_ms) if rules else {}
+        headers: dict[str, str] = {}
+        if admission.charges or admission.exceeded:  # else no limit applies
+            headers = self._headers(door.rules(admission.placement.tier), now_ms)
         if admission.exceeded:
             rule = admission.exceeded[0]
             raise errors.rate_limited(

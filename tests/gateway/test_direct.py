@@ -4,6 +4,7 @@ Every other test of the proxy speaks plain ASGI, as Daphne does: both ways end a
 """
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from gateway import protocol
-from gateway.exchange import DIRECT
+from gateway.exchange import DIRECT, HangupWatch
+from gateway.journey import Journey
 from tests.support.clock import until
 
 
@@ -99,6 +101,30 @@ async def test_a_token_needs_no_turn_of_the_request_s_task(gateway, front, monke
 
     assert b"two " in told
     assert (await read_until(front, b"0\r\n\r\n")).count(b"[DONE]") == 1
+
+
+async def test_a_request_leaves_no_garbage_for_the_collector(gateway, front):
+    async def served() -> None:
+        before = len(gateway.vllm.generations)
+        ask(gateway, front)
+        await until(lambda: len(gateway.vllm.generations) > before)
+        gateway.vllm.generations[-1].finish()
+        await read_until(front, b"0\r\n\r\n")
+
+    await served()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            await served()
+        await until(lambda: not gateway.proxy.register.journeys)
+        alive = [type(thing) for thing in gc.get_objects()]
+    finally:
+        gc.enable()
+
+    assert alive.count(Journey) <= 2
+    assert alive.count(HangupWatch) <= 2
+    assert alive.count(protocol.Direct) <= 2
 
 
 @pytest.mark.parametrize("stream", [True, False])
