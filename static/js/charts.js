@@ -143,10 +143,11 @@ export function markShapes(marks, { sinceS, nowS, utc, palette }, innerPx) {
   const groups = [];
   for (const mark of within) {
     const px = ((mark.at - sinceS) / (nowS - sinceS)) * innerPx;
-    const own = { at: mark.at, px, texts: [plain(mark.text)] };
-    // Words that would lie on others join them; at the right end they stand before their line.
-    if (groups.length && spanPx(own, innerPx)[0] < spanPx(groups.at(-1), innerPx)[1]) groups.at(-1).texts.push(own.texts[0]);
-    else groups.push(own);
+    groups.push({ at: mark.at, px, texts: [plain(mark.text)] });
+    // Words that would lie on others join them, which makes those longer: they may lie on the ones before.
+    while (groups.length > 1 && spanPx(groups.at(-1), innerPx)[0] < spanPx(groups.at(-2), innerPx)[1]) {
+      groups.at(-2).texts.push(...groups.pop().texts);
+    }
   }
   return {
     shapes: within.map(({ at }) => ({
@@ -163,6 +164,7 @@ export function markShapes(marks, { sinceS, nowS, utc, palette }, innerPx) {
 
 const inShort = (texts) => (texts.length > 1 ? `${shortened(texts.at(-1))} +${texts.length - 1}` : shortened(texts[0]));
 const widthPx = ({ texts }) => inShort(texts).length * LETTER_PX + 6;
+// At the right end of the chart they stand before their line.
 const isBefore = (group, innerPx) => group.px + widthPx(group) > innerPx && group.px >= widthPx(group);
 const spanPx = (group, innerPx) => (isBefore(group, innerPx) ? [group.px - widthPx(group), group.px] : [group.px, group.px + widthPx(group)]);
 

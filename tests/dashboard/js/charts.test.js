@@ -157,4 +157,5 @@ test("words of marks never lie on one another, and at the right end they stand b
   assert.deepEqual(at(300, 400), [["boosted 1 request +1", "left"]]); // 103 px of words, and 61 px between them
   assert.deepEqual(at(300, 995), [["boosted 1 request", "left"], ["boosted 1 request", "right"]]);
   assert.deepEqual(at(850, 995), [["boosted 1 request +1", "right"]]);
+  assert.deepEqual(at(600, 800, 990), [["boosted 1 request +2", "left"]]); // the second grew, and turned round
 });
