@@ -1,5 +1,6 @@
 """What all layers share: two tenants, and the rows every installation begins with."""
 
+import pkgutil
 from importlib import import_module
 
 import pytest
@@ -8,9 +9,8 @@ from django.conf import settings
 from django.db.models.signals import post_migrate
 from django.dispatch import receiver
 
+from dashboard.alerts import migrations
 from gateway.models import Tenant
-
-SHIPPING = ("0002_shipped_rules", "0003_rule_of_terms")
 
 
 def pytest_report_header() -> str:
@@ -32,5 +32,7 @@ def ship_again(app_config: AppConfig, plan: object = None, **_: object) -> None:
     """A test with transactions ends in a flush: what migrations had put there comes back, so that
     tests may run in any order."""
     if plan is None and app_config.label == "alerts":
-        for name in SHIPPING:
-            import_module(f"{app_config.name}.migrations.{name}").ship(apps, None)
+        for found in pkgutil.iter_modules(migrations.__path__):
+            migration = import_module(f"{migrations.__name__}.{found.name}")
+            if hasattr(migration, "ship"):
+                migration.ship(apps, None)
