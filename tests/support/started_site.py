@@ -15,11 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME, PASSWORD = "otto", "correct horse battery"
 PREPARE = f"""
 from django.conf import settings
+from django.core.management import call_command
 from django.utils import timezone
 from dashboard.live.models import WallBoard
 from gateway.core.policy import default_policy
 from gateway.models import PolicyVersion
 from tests.support.people import person
+call_command("migrate", verbosity=0)
+call_command("collectstatic", interactive=False, verbosity=0)
 otto = person({NAME!r}, "on-call", password={PASSWORD!r})
 _, secret = WallBoard.objects.make("the kitchen", otto, timezone.now())
 (settings.LANEWAY_HOME / "board").write_text(secret)
@@ -44,10 +47,8 @@ class Site:
 
     def prepare(self, more: str = "") -> None:
         """``more``: Python that adds what a test needs to the rows that are always there."""
-        shell = ["shell", "-c", PREPARE + more]
-        for command in (["migrate"], ["collectstatic", "--noinput"], shell):
-            line = [sys.executable, "manage.py", *command, "-v0"]
-            subprocess.run(line, cwd=ROOT, env=self.environment, check=True, timeout=120)
+        line = [sys.executable, "manage.py", "shell", "-v0", "-c", PREPARE + more]
+        subprocess.run(line, cwd=ROOT, env=self.environment, check=True, timeout=120)
 
     def manage(self, *arguments: str) -> str:
         """Run a command on the same data folder; what it said."""
