@@ -4,12 +4,14 @@ One decode checks the whole document and keeps a few fields; the others are skip
 What a field means is decided elsewhere.
 """
 
+import re
 from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
 
 MAX_NESTING = 64
+MAX_DIGITS = 4300  # Python's ``int`` reads no more, nor does a server that parses by it
 ABSENT: Final = Raw(b"")
 
 
@@ -125,6 +127,31 @@ def refuse_deep(text: bytes, structure: bytes) -> None:
         if not brackets:
             return
     raise WireError("invalid_json", None, f"The body is nested more than {MAX_NESTING} deep.")
+
+
+# Long numbers
+
+_LOOK = (
+    64  # digits in a row: rare, and one look in each MAX_DIGITS finds every run that is too long
+)
+_LONG_RUN = re.compile(rb"(?<![0-9])[0-9]{%d,}" % (MAX_DIGITS + 1))
+
+
+def refuse_long_numbers(text: bytes) -> None:
+    """Refuse a valid document with a number of more than ``MAX_DIGITS`` digits; texts may hold them."""
+    if len(text) <= MAX_DIGITS:
+        return
+    looks = range(0, len(text), MAX_DIGITS - _LOOK)
+    if not any(text[at : at + _LOOK].isdigit() for at in looks):
+        return
+    quotes = seen = 0
+    for run in _LONG_RUN.finditer(text):
+        between = text[seen : run.start()].replace(b"\\\\", b"").replace(b'\\"', b"")
+        quotes += between.count(b'"')
+        if quotes % 2 == 0:
+            what = f"a number of more than {MAX_DIGITS} digits (byte {run.start()})"
+            raise WireError("invalid_json", None, f"The body holds {what}.")
+        seen = run.end()
 
 
 # Values as vLLM's pydantic reads them

@@ -21,6 +21,7 @@ from gateway.core.body import (
     member,
     read,
     refuse_deep,
+    refuse_long_numbers,
     structure_of,
 )
 from gateway.core.policy import Statement
@@ -128,6 +129,7 @@ def parse(endpoint: str, headers: Mapping[str, str], body: bytes) -> Call:
     fields = read(body)
     structure = structure_of(body)
     refuse_deep(body, structure)
+    refuse_long_numbers(body)
     _refuse_unsupported(kind, fields)
     stream = bool(fields.stream) and kind.streams
     wants_usage = is_true(member(fields.stream_options, "include_usage"))

@@ -30,6 +30,8 @@ BODIES = {
     "NaN": with_field('"temperature": NaN'),
     "beyond all numbers": with_field('"temperature": 1e999, "max_tokens": 1e999'),
     "a number of 4000 digits": with_field('"max_tokens": ' + "9" * 4_000),
+    "a number of 5000 digits": with_field('"max_tokens": ' + "9" * 5_000),
+    "a number of 5000 digits in depth": with_field('"x": [{"y": ' + "9" * 5_000 + "}]"),
     "a priority of 5000 digits": with_field('"priority": ' + "9" * 5_000),
     "priority -0.0": with_field('"priority": -0.0'),
     "priority beyond 64 bits": with_field('"priority": 18446744073709551616'),
