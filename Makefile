@@ -20,8 +20,8 @@ test: .venv/dev ## All tests that pass on this machine
 test-deep: .venv/dev ## A million random steps of the scheduler against its reference, minutes
 	$(BIN)/python -m pytest -m deep
 
-test-fast: .venv/dev ## Without started processes and browsers, under 45 s
-	$(BIN)/python -m pytest -m "not vllm and not bench and not deep and not long and not e2e and not browser"
+test-fast: .venv/dev ## Without started processes, browsers and long random runs
+	$(BIN)/python -m pytest -m "not vllm and not bench and not deep and not long and not e2e and not browser" -n 2 --dist loadfile
 
 test-vllm: .venv/dev ## Against a real vLLM for CPU, installed beside ~/.cache (5 minutes, 2.5 GB, once)
 	@tests/vllm/install.sh || echo "vLLM could not be installed."
