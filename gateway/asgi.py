@@ -111,14 +111,14 @@ class DataPlane:
         self.publisher.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WRITE_S):
-                await self.proxy.shadow.write()
+                await asyncio.gather(self.proxy.shadow.write(), self.presence.leave())
         self.proxy.shadow.close()
+        self.presence.close()
         await self.fleet.close()
         await self.upstream.close()
         await self.recorder.close()
         if self.tracing is not None:
             await self.tracing.close()
-        await self.presence.close()
         self.directory.close()
         self.running = False
         self._starting = None

@@ -7,7 +7,9 @@ hold the ticker too.  Here each kind of work has its own.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
 from typing import ParamSpec, TypeVar
 
 from django.db import close_old_connections, connection
@@ -19,24 +21,50 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+Jobs = SimpleQueue[Callable[[], None] | None]
+
+
 class Aside:
-    """A thread for one kind of work.  What is asked of it runs in turn."""
+    """A thread for one kind of work.  What is asked of it runs in turn.
+
+    It is a daemon: Python waits at its end for the threads of an executor, however long they hang.
+    """
 
     def __init__(self, name: str) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._name = name
+        self._jobs: Jobs | None = None
 
     async def run(self, work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        def whole() -> T:
-            # No request does it for this thread: a broken connection would stay for ever.
-            close_old_connections()
-            return work(*args, **options)
+        result: Future[T] = Future()
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, whole)
+        def job() -> None:
+            if not result.set_running_or_notify_cancel():
+                return
+            try:
+                # No request does it for this thread: a broken connection would stay for ever.
+                close_old_connections()
+                result.set_result(work(*args, **options))
+            except BaseException as error:  # noqa: BLE001 -- raised where it is waited for
+                result.set_exception(error)
+
+        if self._jobs is None:
+            self._jobs = SimpleQueue()
+            Thread(target=_do, args=(self._jobs,), name=self._name, daemon=True).start()
+        self._jobs.put(job)
+        return await asyncio.wrap_future(result)
 
     def close(self) -> None:
         """Let the thread and its connection go, when what runs there has ended."""
-        self._thread.submit(lambda: connection.close())  # looked up there: each thread has its own
-        self._thread.shutdown(wait=False)
+        if self._jobs is not None:
+            self._jobs.put(None)
+            self._jobs = None
+
+
+def _do(jobs: Jobs) -> None:
+    while (job := jobs.get()) is not None:
+        job()
+        del job  # and with it what it was asked with
+    connection.close()
 
 
 class Chore:

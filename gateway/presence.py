@@ -1,21 +1,20 @@
 """Tells the pages that this gateway runs, and by which revision it decides.
 
-At once after a change, else every other second.  A thread of its own writes, and the ticker does
-not wait for it: a database that hangs makes this gateway look silent, and slows nothing.
+At once after a change, else every other second.  A database that hangs makes this gateway look
+silent, and slows nothing.
 """
 
-import asyncio
 import logging
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from django.db import Error, close_old_connections, connection
+from django.db import Error
 
+from gateway.aside import Aside
 from gateway.auth import Directory
 from gateway.core.snapshot import Frame
 from gateway.models import TOLD_EVERY_S, GatewayState
@@ -26,34 +25,31 @@ Told = tuple[int, int]  # revision, version of the policy
 
 
 class Presence:
-    """A listener of the ticker: hand in ``tell``, and ``close`` it at the end."""
+    """A listener of the ticker: hand in ``tell``; ``leave`` and ``close`` it at the end."""
 
     def __init__(self, directory: Directory, now: Callable[[], float] = time.time) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(2)}"[:150]
         self._directory = directory
         self._now = now
         self._told: tuple[Told, float] = ((-1, -1), 0.0)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="presence")
-        self._writing: Future[None] | None = None
+        self._aside = Aside("presence")
 
     async def tell(self, frame: Frame) -> None:
         """The frame was made before the ticker took changes over: what counts is the directory."""
         state, at = self._directory.state, self._now()
         word = (state.revision, state.newest_version)
         told, told_at = self._told
-        due = word != told or at - told_at >= TOLD_EVERY_S
-        if due and (self._writing is None or self._writing.done()):
-            self._writing = self._thread.submit(self._write, word, at)
+        if word != told or at - told_at >= TOLD_EVERY_S:
+            await self._aside.run(self._write, word, at)
 
-    async def close(self) -> None:
-        await asyncio.to_thread(self._close)
+    async def leave(self) -> None:
+        """Take its row away: it is gone, not silent."""
+        await self._aside.run(self._leave)
 
-    def _close(self) -> None:
-        self._thread.submit(self._leave)
-        self._thread.shutdown()
+    def close(self) -> None:
+        self._aside.close()
 
     def _write(self, word: Told, at: float) -> None:
-        close_old_connections()
         seen_at = datetime.fromtimestamp(at, UTC)
         values = {
             "pid": os.getpid(),
@@ -75,5 +71,3 @@ class Presence:
             GatewayState.objects.filter(name=self.name).delete()
         except Error as error:
             logger.warning("this gateway is counted for some seconds more: %s", error)
-        finally:
-            connection.close()

@@ -75,8 +75,7 @@ class Publisher:
         await self._alone("keeping the frame", lambda: self._keep(text))
         await self._alone("answering pages", self._answer)
         self._remember(frame)
-        for listener in self.listeners:
-            await self._alone("telling a listener", partial(listener, frame), listener)
+        await asyncio.gather(*(self._tell(listener, frame) for listener in self.listeners))
         self.ticked_at = asyncio.get_running_loop().time()
 
     async def look(self) -> None:
@@ -106,6 +105,10 @@ class Publisher:
         self, doing: str, work: Callable[[], Awaitable[None]], whose: object = None
     ) -> None:
         await self._chores.setdefault(whose or doing, Chore(doing)).run(work)
+
+    async def _tell(self, listener: Listener, frame: Frame) -> None:
+        name = getattr(listener, "__qualname__", type(listener).__qualname__)
+        await self._alone(f"telling {name}", partial(listener, frame), listener)
 
     def frame(self) -> Frame:
         self._seq += 1

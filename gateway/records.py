@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 FLUSH_S = 1.0
 FLUSH_ROWS = 500
 MOST_ROWS = 50_000  # about 50 MB; beyond it the oldest go and are counted
+LAST_FLUSH_S = (
+    10.0  # MOST_ROWS take 0.4 s; a database that hangs must not keep a gateway from ending
+)
 TOUCH_S = 60.0  # a key's last use is written at most so often
 MOST_PEERS = 5_000  # between two times; a key that is used from everywhere is known well enough
 
@@ -154,14 +157,16 @@ class Recorder:
         await asyncio.to_thread(self.stop)
 
     def stop(self) -> None:
-        """Write what is left and end the thread."""
+        """Write what is left and end the thread; one that hangs ends with the process."""
         atexit.unregister(self.stop)
         if self._thread is not None:
             for bucket in self._tallies.rest():
                 self.append(bucket)
             self._closing = True
             self._wake.set()
-            self._thread.join()
+            self._thread.join(LAST_FLUSH_S)
+            if self._thread.is_alive():
+                logger.error("the database hangs: the last records may be lost")
             self._thread = None
 
     def _run(self) -> None:

@@ -4,21 +4,19 @@ Nothing is remembered between two rounds; all state is rows.  So a restart loses
 several evaluators each change is made by one: the others see it in their next round.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from asgiref.sync import sync_to_async
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import DatabaseError, transaction
 
 from dashboard.alerts import incidents, metrics, open_now, rules, wording
 from dashboard.alerts.metrics import Reading
 from dashboard.alerts.models import AlertState, Heartbeat, Rule
 from dashboard.alerts.stored import kept, restored
 from dashboard.delivery.watch import idle_s_of_notifier
+from gateway.aside import Aside
 from gateway.core.snapshot import Frame
 
 logger = logging.getLogger(__name__)
@@ -35,28 +33,16 @@ KINDS = {
 
 
 class Watch:
-    """The ticker's listener.  It never waits for the database: a round runs in a thread of its own,
-    one at a time, and a second that finds one under way is left out."""
+    """The ticker's listener, in a thread of its own."""
 
     def __init__(self) -> None:
-        self._round: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="alerts")
+        self._aside = Aside("alerts")
 
     async def __call__(self, frame: Frame) -> None:
-        if self._round is None or self._round.done():
-            self._round = asyncio.create_task(self._judge(frame))
+        await self._aside.run(judge, frame)
 
-    async def _judge(self, frame: Frame) -> None:
-        in_thread = sync_to_async(_alone, thread_sensitive=False, executor=self._thread)
-        try:
-            await in_thread(frame)
-        except Exception:  # whatever it is, the next second is judged again
-            logger.exception("judging the alert rules failed; trying again in a second")
-
-
-def _alone(frame: Frame) -> None:
-    close_old_connections()
-    judge(frame)
+    def close(self) -> None:
+        self._aside.close()
 
 
 class Judged(NamedTuple):

@@ -1,12 +1,21 @@
 """The data plane as one application: which paths are its own, its probes, its start and end."""
 
+import asyncio
+import threading
+from threading import Event
+
 import pytest
 from asgiref.sync import sync_to_async
+from django.db.backends.utils import CursorWrapper
 
 from gateway.asgi import DataPlane
 from gateway.core.policy import default_policy
 from gateway.models import APIKey, PolicyVersion
+from gateway.records import Sample
 from tests.support.caller import Call
+from tests.support.clock import until
+
+WRITERS = {"presence", "recorder", "directory"}
 
 
 @pytest.fixture
@@ -109,3 +118,30 @@ async def test_a_listener_hears_every_frame(transactional_db):
     await plane.stop()
 
     assert heard
+
+
+async def test_a_database_that_hangs_does_not_keep_it_from_ending(plane, monkeypatch, caplog):
+    monkeypatch.setattr("gateway.asgi.LAST_WRITE_S", 0.05)
+    monkeypatch.setattr("gateway.records.LAST_FLUSH_S", 0.05)
+    await plane.start()
+    await until(lambda: plane.publisher.ticked_at)
+    answering, execute = Event(), CursorWrapper.execute
+    writers = [thread for thread in threading.enumerate() if thread.name in WRITERS]
+
+    def patient(self, *args):
+        answering.wait(20)
+        return execute(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CursorWrapper, "execute", patient)
+        patched.setattr("gateway.records._write", lambda rows: answering.wait(20))
+        plane.recorder.append(Sample("default", "batch", 0.0, 1, 1, None, None, None, 0.0, 0.0))
+        async with asyncio.timeout(5):
+            await plane.stop()
+        answering.set()
+
+    assert "the last records may be lost" in caplog.text
+    assert len(writers) == len(WRITERS)
+    assert all(thread.daemon for thread in writers)
+    for thread in writers:
+        await asyncio.to_thread(thread.join, 5)

@@ -11,7 +11,6 @@ from gateway.core.snapshot import Frame
 from gateway.models import GatewayState
 from gateway.models.running import LIVE_FOR
 from gateway.presence import Presence
-from tests.support.clock import until
 
 FRAME = Frame(seq=1, at=0.0, epoch="e", policy_version=0, pools=())
 
@@ -24,15 +23,14 @@ class Telling:
 
     async def tell(self) -> None:
         await self.presence.tell(FRAME)
-        writing = self.presence._writing
-        await until(lambda: writing is None or writing.done())
 
 
 @pytest.fixture
 async def telling(transactional_db):
     telling = Telling()
     yield telling
-    await telling.presence.close()
+    await telling.presence.leave()
+    telling.presence.close()
     telling.directory.close()
 
 
@@ -40,20 +38,23 @@ async def rows() -> list[tuple[int, int]]:
     return await sync_to_async(list)(GatewayState.objects.values_list("revision", "policy_version"))
 
 
+async def seen_at() -> float:
+    return (await GatewayState.objects.aget()).seen_at.timestamp()
+
+
 async def test_a_change_is_told_at_once_and_the_rest_every_other_second(telling):
+    began = telling.now
     await telling.tell()
-    first = telling.presence._writing
+    telling.now += 1.0
     await telling.tell()
-    assert telling.presence._writing is first  # nothing to say
+    assert await seen_at() == began  # nothing to say
 
     telling.directory.state = telling.directory.state._replace(revision=8)
     await telling.tell()
-    assert await rows() == [(8, 3)]
-    second = telling.presence._writing
+    assert (await rows(), await seen_at()) == ([(8, 3)], began + 1.0)
     telling.now += 2.0
     await telling.tell()
-    assert telling.presence._writing is not second
-    assert len(await rows()) == 1
+    assert (len(await rows()), await seen_at()) == (1, began + 3.0)
 
 
 async def test_one_that_ends_is_gone_and_one_that_died_goes_with_the_next_start(telling):
@@ -62,9 +63,8 @@ async def test_one_that_ends_is_gone_and_one_that_died_goes_with_the_next_start(
     )
     await telling.tell()
     assert await rows() == [(7, 3)]
-    await telling.presence.close()
+    await telling.presence.leave()
     assert await rows() == []
-    telling.presence = Presence(telling.directory)
 
 
 @pytest.mark.django_db

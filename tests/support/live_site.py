@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
@@ -29,6 +30,7 @@ from django.conf import settings
 from dashboard.alerts.watch import Watch
 from dashboard.live.routing import websocket_urlpatterns
 from gateway import newest, questions
+from gateway.aside import Chore
 from gateway.core.snapshot import Frame, encode
 from gateway.models import PolicyVersion, QueueSample
 from tests.support.frames import Traffic, explained
@@ -63,7 +65,7 @@ def traffic(name: str) -> Traffic:
 async def _play() -> None:
     """A frame a second; ``LANEWAY_HOME/playing`` tells which scene is on."""
     newest = await PolicyVersion.objects.order_by("-number").afirst()
-    on, line, watch = "", Traffic(per_s={}), Watch()
+    on, line, watch, judging = "", Traffic(per_s={}), Watch(), Chore("judging")
     while True:
         name = scene()
         if name != on:
@@ -77,7 +79,7 @@ async def _play() -> None:
         if name != "silent":
             frame = line.frame(time.time(), version=newest.number if newest else 0)
             await _publish(frame)
-            await watch(frame)
+            await judging.run(partial(watch, frame))
             await _answer(line)
             await QueueSample.objects.abulk_create(_samples(frame))
         (settings.LANEWAY_HOME / "playing").write_text(on)
