@@ -1,14 +1,25 @@
-"""The thresholds on the live page: those of the rules that are enabled, for each tier they judge."""
+"""The thresholds on the live page and in a policy's editor: those of the rules that are enabled,
+for each tier they judge."""
+
+from typing import NamedTuple
 
 from dashboard.alerts import levels
 from dashboard.alerts.levels import Line
-from dashboard.alerts.metrics import MOST_URGENT
+from dashboard.alerts.metrics import METRICS, MOST_URGENT
 from dashboard.alerts.models import Rule
 from dashboard.alerts.past import judged_tiers
+from dashboard.policies import units
 from gateway.core.policy import Policy
 
 SHOWN = ("oldest", "wait_p50", "wait_p95", "wait_p99", "queue")
 SEVERITIES = ("warn", "crit")
+
+
+class Levels(NamedTuple):
+    """From where on one rule warns of a tier."""
+
+    rule: int
+    text: str  # ``wait p95: warn 1m, crit 2m``
 
 
 def lines(policy: Policy) -> tuple[Line, ...]:
@@ -31,6 +42,22 @@ def lines(policy: Policy) -> tuple[Line, ...]:
     return tuple(
         sorted(found, key=lambda line: (ranks[line.tier], SEVERITIES.index(line.severity)))
     )
+
+
+def by_tier(policy: Policy) -> dict[str, tuple[Levels, ...]]:
+    """What the same lines say of each tier, in words, a rule at a time."""
+    said: dict[tuple[str, int], str] = {}
+    for line in lines(policy):
+        value = round(line.value, 3)
+        text = units.count_text(round(value)) if line.metric == "queue" else units.seconds_text(value)
+        of = METRICS[line.metric].label + (f" in {line.pool}" if line.pool else "")
+        so_far = said.get((line.tier, line.rule))
+        said[line.tier, line.rule] = f"{so_far}, " if so_far else f"{of}: "
+        said[line.tier, line.rule] += f"{line.severity} {text}"
+    found: dict[str, tuple[Levels, ...]] = {}
+    for (tier, rule), text in said.items():
+        found[tier] = (*found.get(tier, ()), Levels(rule, text))
+    return found
 
 
 def dragged(rule: Rule, policy: Policy, tier_name: str, at: float) -> str | None:

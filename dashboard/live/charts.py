@@ -14,7 +14,8 @@ from dashboard.alerts.levels import Line
 from dashboard.live.templatetags.units import count, span
 from gateway.core.policy import Policy, Tier
 
-# Line styles by rank, so that no line is told from another by its colour alone.
+# Line styles by rank, so that no line is told from another by its colour alone, whatever colours
+# an administrator chose; five go round, as the colours do.
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 CLEAR = "rgba(0,0,0,0)"
 LEVEL_DASHES = {"warn": "dot", "crit": "dash"}
@@ -36,13 +37,8 @@ def figures(policy: Policy, lines: Sequence[Line] = ()) -> dict[str, Figure]:
     }
 
 
-def tier_role(rank: int) -> str:
-    """Five colours go round; the dash tells the sixth tier from the first by its thresholds."""
-    return f"tier-{rank % len(DASHES)}"
-
-
 def _figure(policy: Policy, lines: Sequence[Line]) -> Figure:
-    tiers = policy.by_urgency
+    tiers, colours = policy.by_urgency, policy.colours
     roles = {
         "font.color": "muted",
         "xaxis.linecolor": "grid",
@@ -61,7 +57,7 @@ def _figure(policy: Policy, lines: Sequence[Line]) -> Figure:
         "data": [_trace(tier, rank) for rank, tier in enumerate(tiers)],
         "levels": [line._asdict() for line in lines],
         "layout": _layout([_line(line) for line in lines]),
-        "trace_roles": [{"line.color": tier_role(rank)} for rank in range(len(tiers))],
+        "trace_roles": [{"line.color": colours[tier.name]} for tier in tiers],
         "roles": roles,
     }
 

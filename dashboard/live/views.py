@@ -90,6 +90,7 @@ def _figures(number: int, lines: tuple[Line, ...]) -> dict[str, Any]:
         "policy_by": version.author.get_username() if version and version.author else "",
         "policy_at": version.published_at.timestamp() if version else None,
         "levels": [line._asdict() for line in lines],
+        "colours": policy.colours,
         "charts": charts.figures(policy, lines),
     }
 

@@ -73,8 +73,11 @@ def unkeyed(document: Document) -> Document:
 
 
 def touched(before: Document, after: Document) -> Touched:
-    """Who feels it.  Rules of a tenant are its own; a task type's tiers are those two."""
-    old, new = keyed(before), keyed(after)
+    """Who feels it.  Rules of a tenant are its own; a task type's tiers are those two.
+
+    Nobody feels a colour.
+    """
+    old, new = _uncoloured(before), _uncoloured(after)
     slugs = {
         slug
         for slug in old["tenants"].keys() | new["tenants"].keys()
@@ -92,6 +95,11 @@ def touched(before: Document, after: Document) -> Touched:
             if was != now:
                 tiers |= {name} if key == "tiers" else {was or "", now or ""}
     return Touched(None, frozenset(tiers - {""}))
+
+
+def _uncoloured(document: Document) -> Document:
+    tiers = [{**tier, "colour": None} for tier in document["tiers"]]
+    return keyed({**document, "tiers": tiers})
 
 
 class _Names(dict[str, str]):

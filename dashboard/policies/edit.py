@@ -56,7 +56,7 @@ def between(above: int, below: int) -> int:
 
 
 def add_tier(document: Document) -> Document:
-    """A tier like the default one, in the widest gap: the middle of the free priorities."""
+    """A tier like the default one but for its colour, in the widest gap: the middle of the free priorities."""
     grown = deepcopy(document)
     tiers = grown["tiers"]
     taken = {tier["priority"] for tier in tiers if isinstance(tier["priority"], int)}
@@ -68,7 +68,7 @@ def add_tier(document: Document) -> Document:
     names = {tier["name"] for tier in tiers}
     name = next(n for n in (f"tier-{i}" for i in range(1, 99)) if n not in names)
     like = next((t for t in tiers if t["name"] == grown["default_tier"]), tiers[0])
-    tiers.append({**like, "name": name, "priority": between(above, below)})
+    tiers.append({**like, "name": name, "priority": between(above, below), "colour": None})
     tiers[-1].pop("was", None)
     return grown
 

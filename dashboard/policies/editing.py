@@ -8,11 +8,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_draft
+from dashboard.alerts import thresholds
 from dashboard.policies import bounds, diff, edit, form, managed, review
 from dashboard.policies.fields import Document
 from dashboard.policies.models import Draft, StaleDraft, document_of, in_force
 from dashboard.policies.request import person
-from gateway.core.policy import load
+from gateway.core.policy import Policy, load
 from gateway.core.presets import PRESETS
 from gateway.models import Tenant
 
@@ -123,11 +124,14 @@ def _context(
     typed = request.POST.dict() if request.method == "POST" else None
     newest, _ = in_force()
     base = document_of(draft.base)
+    # What cannot be read yet has no levels: those of its last state are shown no more.
+    whole = load(edit.clean(draft.document)) if section == "tiers" and not found else None
+    alerts = thresholds.by_tier(whole) if whole else {}
     return {
         **frame(draft),
         "section": section,
         "slug": slug,
-        "groups": form.groups(section, draft.document, by_path, slug, typed),
+        "groups": form.groups(section, draft.document, by_path, slug, typed, alerts),
         "problems": [(p, link(p.path, draft.document)) for p in found],
         "preset_error": by_path.get("preset", ""),
         "changes": len(diff.sentences(base, draft.document)),
@@ -136,9 +140,7 @@ def _context(
             (other.person, diff.sections(document_of(other.base), other.document))
             for other in Draft.objects.select_related("person").exclude(person=draft.person)
         ],
-        "longest_waits": _longest_waits(draft.document)
-        if section == "tiers" and not found
-        else None,
+        "longest_waits": _longest_waits(whole) if whole else None,
         "tenants": _tenants(draft.document) if section == "tenants" and not slug else [],
         "presets": [(name, PRESET_TEXTS.get(name, "")) for name in PRESETS],
     }
@@ -163,10 +165,10 @@ def link(path: str, document: Document) -> str:
     return f"{page}#{anchor}"
 
 
-def _longest_waits(document: Document) -> list[bounds.LongestWait] | None:
+def _longest_waits(policy: Policy) -> list[bounds.LongestWait] | None:
     """None: the last hour says nothing."""
     seen = bounds.last_hour(timezone.now())
-    return bounds.longest_waits(load(edit.clean(document)), seen) if seen else None
+    return bounds.longest_waits(policy, seen) if seen else None
 
 
 def _tenants(document: Document) -> list[tuple[str, str, list[str]]]:

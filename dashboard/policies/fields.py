@@ -11,6 +11,7 @@ from msgspec import to_builtins
 
 from dashboard.policies import units
 from gateway.core.policy import (
+    COLOURS,
     MOST_RESERVED,
     Ageing,
     Limits,
@@ -46,6 +47,13 @@ TIER = (
     Field("max_waiting", "max waiting", "count", 1, MANY),
     Field("max_waiting_tokens", "tokens waiting", "count", 1, 10**9, blank="no limit"),
     Field("ages", "ages", "switch"),
+    Field(
+        "colour",
+        "colour",
+        "choice",
+        blank="by its place",
+        choices=tuple((colour, colour) for colour in COLOURS),
+    ),
 )
 POOL = (
     Field("default_tier", "a request that says nothing", "tier"),
@@ -133,6 +141,8 @@ def shown(field: Field, value: Any) -> str:
 
 def fault(field: Field, value: Any) -> str:
     """What is wrong with a value by itself, as a sentence; empty when nothing is."""
+    if field.choices and value not in (*dict(field.choices), None if field.blank else ""):
+        return f"Choose one of {', '.join(dict(field.choices))}."
     if field.kind in TEXTS or field.kind == "switch" or (value is None and field.blank):
         return ""
     if value is None or isinstance(value, str):

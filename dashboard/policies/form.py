@@ -6,8 +6,10 @@ that of the document the page was made from, which the draft's lock guarantees.
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from dashboard.alerts.thresholds import Levels
 from dashboard.policies import edit
 from dashboard.policies.diff import tier_text
 from dashboard.policies.fields import (
@@ -26,6 +28,7 @@ from dashboard.policies.fields import (
     read,
     shown,
 )
+from gateway.core.policy import COLOURS, place_colour
 
 Post = Mapping[str, str]
 SECTIONS = {"tiers": "Tiers", "tasks": "Task types", "tenants": "Tenants", "pool": "Pool"}
@@ -61,6 +64,17 @@ class Row(NamedTuple):
     cells: list[Cell]
     place: int = 0
     words: tuple[str, ...] = ()  # what else the row tells
+    alerts: tuple[Levels, ...] = ()  # of a tier
+
+    @property
+    def colour(self) -> str:
+        """That of its place, where the tier has none of its own."""
+        return place_colour(self.place)
+
+    @property
+    def dash(self) -> int:
+        """Which dash its line is drawn in: there are as many as colours."""
+        return self.place % len(COLOURS)
 
 
 class Group(NamedTuple):
@@ -82,11 +96,12 @@ def groups(
     errors: Mapping[str, str],
     slug: str = "",
     typed: Post | None = None,
+    alerts: Mapping[str, tuple[Levels, ...]] = MappingProxyType({}),
 ) -> list[Group]:
-    """The inputs of a page; ``errors`` are sentences by the path of a field."""
+    """The inputs of a page; ``errors`` are sentences by the path of a field, ``alerts`` by tier."""
     make = _Cells(document, errors, typed or {})
     if section == "tiers":
-        return [Group("tiers", "Tiers", [], _tier_rows(document, make))]
+        return [Group("tiers", "Tiers", [], _tier_rows(document, make, alerts))]
     if section == "tasks":
         return [
             Group("tasks", "Task types", [], make.map("task_types", document["task_types"])),
@@ -242,12 +257,15 @@ class _Cells:
         return f"up to {tier_text(max(below, key=lambda tier: int(tier['priority'])))}"
 
 
-def _tier_rows(document: Document, make: _Cells) -> list[Row]:
+def _tier_rows(
+    document: Document, make: _Cells, alerts: Mapping[str, tuple[Levels, ...]]
+) -> list[Row]:
     rows = []
     for place, i in enumerate(edit.order(document)):
         tier = document["tiers"][i]
         tasks = tuple(t for t, name in document["task_types"].items() if name == tier["name"])
-        rows.append(Row(str(i), tier["name"], make.of(TIER, tier, f"tiers.{i}"), place, tasks))
+        cells = make.of(TIER, tier, f"tiers.{i}")
+        rows.append(Row(str(i), tier["name"], cells, place, tasks, alerts.get(tier["name"], ())))
     return rows
 
 

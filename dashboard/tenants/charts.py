@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 from plotly.graph_objects import Bar, Layout
 
+from gateway.core.policy import COLOURS
+
 CLEAR = "rgba(0,0,0,0)"
-SERIES = 4  # as many as have a colour of their own; the others are one more
+SERIES = len(COLOURS) - 1  # as many as have a colour of their own; the others are one more
 OTHERS = "others"
 PATTERNS = ("", "/", ".", "x", "-")  # so that no bar is told from another by its colour alone
 
@@ -36,7 +38,7 @@ def usage(parts: Sequence[Part], days: Sequence[str], unit: str) -> dict[str, An
     return {
         "data": [_bar(name, bars, rank) for rank, (name, bars) in enumerate(series.items())],
         "layout": _layout(unit, legend=len(series) > 1),
-        "trace_roles": [{"marker.color": f"tier-{rank}"} for rank in range(len(series))],
+        "trace_roles": [{"marker.color": COLOURS[rank]} for rank in range(len(series))],
         "roles": {
             "font.color": "muted",
             "xaxis.linecolor": "grid",

@@ -6,9 +6,9 @@ tier and says why.  No rows live here (``gateway.models`` stores the document) a
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_args
 
-from msgspec import Meta, Struct, convert, field, to_builtins
+from msgspec import Meta, Struct, ValidationError, convert, field, to_builtins
 
 # Names end up in headers: a lone ``$`` would let a line feed pass at their end.
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}$(?!\n)")]
@@ -23,8 +23,15 @@ ClientPriority = Literal["allow", "lower", "ignore"]
 
 _Value = TypeVar("_Value", str, int)
 OnExcess = Literal["reject", "demote"]
+Colour = Literal["blue", "amber", "teal", "pink", "grey"]
+COLOURS: tuple[Colour, ...] = get_args(Colour)  # what the pages can tell apart, in both themes
 
 MOST_RESERVED = 1000  # slots in all; what a pool of the moment can lend is cut to a share of it
+
+
+def place_colour(place: int) -> Colour:
+    """Five go round, what runs first first."""
+    return COLOURS[place % len(COLOURS)]
 
 
 class _Document(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,6 +50,7 @@ class Tier(_Document, frozen=True):
         None  # cost: prompt + 2 x output; None: requests alone count
     )
     ages: bool = True
+    colour: Colour | None = None  # on the pages; None: by the tier's place
 
 
 class Ageing(_Document, frozen=True):
@@ -132,6 +140,14 @@ class Policy(_Document, frozen=True):
         """The lowest priority that may take a held-back slot: one above all that ageing reaches."""
         return self.ageing.ceiling + 1 if self.ageing else 8
 
+    @property
+    def colours(self) -> dict[str, Colour]:
+        """Each tier's colour by its name: its own, else that of its place."""
+        return {
+            tier.name: tier.colour or place_colour(place)
+            for place, tier in enumerate(self.by_urgency)
+        }
+
     def tier(self, name: str) -> Tier | None:
         return next((tier for tier in self.tiers if tier.name == name), None)
 
@@ -146,13 +162,23 @@ def load(document: Mapping[str, object]) -> Policy:
 
     Raises:
         ValueError: with a sentence and the path of the field, for anything that is malformed or
-            contradicts itself (msgspec.ValidationError is a ValueError).
+            contradicts itself.
     """
-    policy = convert(document, Policy)
+    try:
+        policy = convert(document, Policy)
+    except ValidationError as error:
+        raise ValueError(_helped(str(error))) from None
     problems = contradictions(policy)
     if problems:
         raise ValueError("; ".join(problems))
     return policy
+
+
+def _helped(said: str) -> str:
+    """A refusal of msgspec's with the choices there are, where the field has a list of them."""
+    choices = {"colour": Colour, "client_priority": ClientPriority, "on_excess": OnExcess}
+    of = choices.get(said.rstrip("`").rpartition(".")[2])
+    return f"{said}: choose {', '.join(get_args(of))}" if of and "enum" in said else said
 
 
 def dump(policy: Policy) -> dict[str, object]:

@@ -81,6 +81,7 @@ function showTiles(pool, agedS) {
     const { cells, state, tint } = tile(tier, pool, agedS, (name, metric) => levelsOf(figures.levels, pool.name, name, metric));
     for (const [name, text] of Object.entries(cells)) setText(element.querySelector(`[data-cell="${name}"]`), text);
     element.dataset.rank = rank % 5;
+    element.dataset.colour = figures.colours[tier.name] ?? "";
     element.dataset.state = state;
     element.querySelector(".oldest").dataset.tint = tint;
   });

@@ -38,13 +38,13 @@ export function lineCells(entry) {
 }
 
 /** @param {{head: object[], says: string, filtered?: boolean, found?: boolean}} list the rows to show, and what the list is, in words */
-export function patchLine(root, { head, says, filtered = false, found = true }, ranks) {
+export function patchLine(root, { head, says, filtered = false, found = true }, colours) {
   const body = root.querySelector("[data-line]");
   patchTable(body, head.map(lineCells), [0, 6, 7, 9]);
   head.forEach((entry, i) => {
     body.children[i].dataset.id = entry.id; // begin.js acts on it
     link(body.children[i].children[1], `${root.dataset.why}${encodeURIComponent(entry.id)}/`);
-    body.children[i].dataset.rank = ranks.get(entry.tier) ?? "";
+    body.children[i].dataset.colour = colours[entry.tier] ?? "";
     body.children[i].dataset.overdue = entry.overdue ? "yes" : "";
   });
   root.querySelector("[data-nobody]").hidden = head.length > 0 || filtered;

@@ -132,18 +132,17 @@ function showTiers(pool, agedS) {
     return sparkPath(values, Math.max(10, ...values));
   };
   const levels = (tier, metric) => levelsOf(figures.levels, pool.name, tier, metric);
-  const options = { agedS, spark, head: rowsOf(pool), shows: (tier) => shows(view, tier), levels };
+  const options = { agedS, spark, head: rowsOf(pool), shows: (tier) => shows(view, tier), levels, colours: figures.colours };
   patchRows(find("[data-tiers]"), find("[data-tier-template]"), windowed(pool), options);
   setText(find("[data-window]"), view.pct === "1m" ? "1 min" : "5 min");
 }
 
 function showList(pool) {
-  const ranks = new Map(pool.tiers.map((tier, rank) => [tier.name, rank % 5]));
   const first = rowsOf(pool);
   const part = isFiltered(view) ? filtered.of(pool.name, view, frozen !== null) : null;
   const head = part ? rowsOf({ head: part.rows, head_columns: part.columns }) : isFiltered(view) ? [] : first;
   const words = part ? says(part, pool.waiting, inWords(view)) : isFiltered(view) ? `looking for ${inWords(view)}…` : usualSays(first, pool.waiting);
-  patchLine(root, { head, says: words, filtered: isFiltered(view), found: part !== null }, ranks);
+  patchLine(root, { head, says: words, filtered: isFiltered(view), found: part !== null }, figures.colours);
   find("[data-csv]").search = query(pool.name, view);
   const tiers = pool.tiers.map(({ name }) => name);
   showBar(bar, view, { tiers, rows: [...first, ...head], models: pool.models, utc: isUtc(), frozen: frozen !== null });

@@ -5,7 +5,7 @@ import { beginsS, slices } from "./history.js";
 import { patchTable, setText } from "./patch.js";
 import { ABSENT, count, quantile, span, timeOfDay } from "./units.js";
 
-const ROLES = ["text", "muted", "grid", "surface", "threshold", "tier-0", "tier-1", "tier-2", "tier-3", "tier-4"];
+const ROLES = ["text", "muted", "grid", "surface", "threshold", "blue", "amber", "teal", "pink", "grey"];
 const SAY_EVERY_S = 30;
 
 /** @returns {object[]} one panel a `[data-chart]`; `redraw` is called when a person changed one */

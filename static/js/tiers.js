@@ -118,7 +118,7 @@ export function sparkPath(values, most) {
 }
 
 /** Keeps one row a tier, in the frame's order; rows that stay keep their focus. */
-export function patchRows(body, template, pool, { agedS, spark, head, shows, levels }) {
+export function patchRows(body, template, pool, { agedS, spark, head, shows, levels, colours }) {
   const allTokens = pool.tiers.reduce((sum, tier) => sum + tier.tokens_per_s, 0);
   pool.tiers.forEach((tier, rank) => {
     let row = body.querySelector(`[data-tier="${CSS.escape(tier.name)}"]`);
@@ -129,16 +129,17 @@ export function patchRows(body, template, pool, { agedS, spark, head, shows, lev
     if (body.children[rank] !== row) body.insertBefore(row, body.children[rank] ?? null);
     row.hidden = !shows(tier.name);
     const tokenShare = allTokens ? tier.tokens_per_s / allTokens : 0;
-    patchRow(row, tier, pool, { agedS, rank, path: spark(tier.name), next: nextOf(tier, head), tokenShare, levels });
+    patchRow(row, tier, pool, { agedS, rank, path: spark(tier.name), next: nextOf(tier, head), tokenShare, levels, colour: colours[tier.name] });
   });
   while (body.children.length > pool.tiers.length) body.lastElementChild.remove();
 }
 
-export function patchRow(row, tier, pool, { agedS, rank, path, next, tokenShare, levels }) {
+export function patchRow(row, tier, pool, { agedS, rank, path, next, tokenShare, levels, colour }) {
   const tinted = tints(tier, tier.oldest_s == null ? null : tier.oldest_s + agedS, levels);
   const says = cells(tier, pool, agedS, tinted);
   for (const [name, text] of Object.entries(says)) setText(row.querySelector(`[data-cell="${name}"]`), text);
-  row.dataset.rank = rank % 5;
+  row.dataset.rank = rank % 5; // the dash of its line, as on the charts
+  row.dataset.colour = colour ?? "";
   row.dataset.state = state(tier).word.replace(" ", "-");
   row.dataset.trend = says.trend === "▲" ? "growing" : "";
   row.querySelector(".oldest").dataset.tint = tinted.oldest;

@@ -2,7 +2,7 @@
 
 import { coloured } from "./charts.js";
 
-const ROLES = ["text", "muted", "grid", "surface", "tier-0", "tier-1", "tier-2", "tier-3", "tier-4"];
+const ROLES = ["text", "muted", "grid", "surface", "blue", "amber", "teal", "pink", "grey"];
 const plot = document.querySelector("[data-usage]");
 const source = document.querySelector("#usage-figure");
 const form = document.querySelector("[data-submit-on-change]");

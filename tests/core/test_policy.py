@@ -485,6 +485,30 @@ def test_all_contradictions_are_told_at_once():
         load(document)
 
 
+def test_a_tier_has_its_own_colour_else_that_of_its_place():
+    document = dump(POLICY)
+    document["tiers"] = [dict(tier) for tier in document["tiers"]]
+    document["tiers"][0] |= {"colour": "grey"}
+    for tier in document["tiers"][1:]:
+        del tier["colour"]  # as documents were stored before there were any
+
+    assert load(document).colours == {
+        "realtime": "grey",
+        "critical": "amber",
+        "standard": "teal",
+        "batch": "pink",
+        "background": "grey",
+    }
+
+
+def test_a_colour_that_is_none_is_refused_with_those_there_are():
+    document = dump(POLICY)
+    document["tiers"] = [{**tier, "colour": "puce"} for tier in document["tiers"]]
+
+    with pytest.raises(ValueError, match=r"'puce'.*tiers\[0\]\.colour.*blue, amber, teal, pink"):
+        load(document)
+
+
 def test_urgent_is_what_ageing_cannot_reach():
     assert POLICY.urgent_threshold == 8
     assert changed(ageing=None).urgent_threshold == 8

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from dashboard.policies.fields import document as as_document
-from gateway.core.policy import Ageing, Limits, Policy, TenantRules, Tier, default_policy
+from gateway.core.policy import COLOURS, Ageing, Limits, Policy, TenantRules, Tier, default_policy
 
 names = st.from_regex(r"[a-z][a-z0-9_-]{0,8}", fullmatch=True)
 tasks = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,8}", fullmatch=True)
@@ -48,6 +48,7 @@ def policies(draw):
                 max_waiting=draw(counts),
                 max_waiting_tokens=draw(st.none() | counts),
                 ages=draw(st.booleans()),
+                colour=draw(st.sampled_from([None, *COLOURS])),
             )
         )
     known = st.sampled_from(tier_names)

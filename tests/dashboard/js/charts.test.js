@@ -4,13 +4,13 @@ import test from "node:test";
 import * as charts from "../../../static/js/charts.js";
 import { empty, push } from "../../../static/js/history.js";
 
-const PALETTE = { text: "#111111", muted: "#222222", grid: "#333333", threshold: "#d55e00", "tier-0": "#0072b2", "tier-1": "#6b4201" };
+const PALETTE = { text: "#111111", muted: "#222222", grid: "#333333", threshold: "#d55e00", "blue": "#0072b2", "amber": "#6b4201" };
 const line = (name, y0) => ({ name, y0, y1: y0, label: { text: `${name} warn`, textposition: "start", yanchor: "bottom" }, line: {} });
 
 const figure = () => ({
   data: [{ name: "realtime", line: { dash: "solid" } }, { name: "standard", line: { dash: "dash" } }],
   levels: [{ tier: "realtime", severity: "warn", pool: "", value: 2 }, { tier: "standard", severity: "warn", pool: "", value: 60 }],
-  trace_roles: [{ "line.color": "tier-0" }, { "line.color": "tier-1" }],
+  trace_roles: [{ "line.color": "blue" }, { "line.color": "amber" }],
   layout: { margin: { l: 50, r: 100, t: 8, b: 26 }, xaxis: {}, yaxis: {}, shapes: [line("realtime", 2), line("standard", 60)] },
   roles: { "font.color": "muted", "yaxis.gridcolor": "grid", "shapes[0].line.color": "threshold", "shapes[1].line.color": "threshold" },
 });

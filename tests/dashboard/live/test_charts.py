@@ -5,11 +5,15 @@ import re
 
 import msgspec
 import pytest
+from django.conf import settings
+from msgspec.structs import replace
 from plotly.graph_objects import Figure
 
 from dashboard.alerts.levels import Line
 from dashboard.live import charts
-from gateway.core.policy import default_policy
+from gateway.core.policy import COLOURS, default_policy
+from gateway.models import PolicyVersion
+from tests.support.people import person
 
 LINES = (
     Line("wait_p95", "standard", "", "warn", 60.0, 7),
@@ -77,4 +81,37 @@ def test_figures_name_roles_and_hold_no_colour(figures):
     assert not re.search(r"#[0-9a-fA-F]{3,8}\b", text)
     assert set(re.findall(r"rgba?\([^)]*\)", text)) == {charts.CLEAR}
     assert figures["queue"]["roles"]["shapes[0].line.color"] == "threshold"
-    assert figures["queue"]["trace_roles"][0] == {"line.color": "tier-0"}
+    assert figures["queue"]["trace_roles"][0] == {"line.color": "blue"}
+
+
+def test_a_tier_s_own_colour_is_on_both_charts_and_at_the_live_page_s_rows(client, db):
+    policy = default_policy()
+    standard = replace(policy.tier("standard"), colour="pink")
+    own = replace(
+        policy, tiers=tuple(standard if t.name == "standard" else t for t in policy.tiers)
+    )
+    PolicyVersion.objects.publish(own, "standard in pink")
+    client.force_login(person("vic", "viewer"))
+
+    shown = client.get("/live/figures/").json()
+
+    assert shown["colours"] == own.colours
+    for chart in shown["charts"].values():
+        roles = {
+            trace["name"]: role["line.color"]
+            for trace, role in zip(chart["data"], chart["trace_roles"], strict=True)
+        }
+        assert roles == own.colours
+        assert roles["standard"] == "pink"
+
+
+def test_the_browser_knows_every_colour_in_both_themes():
+    styles = (settings.BASE_DIR / "static/css/app.css").read_text()
+
+    for colour in COLOURS:
+        assert styles.count(f"--chart-{colour}: #") == 2
+        assert f'[data-colour="{colour}"]' in styles
+        for script in ("panels", "usage"):
+            assert f'"{colour}"' in (settings.BASE_DIR / f"static/js/{script}.js").read_text()
+        policies = (settings.BASE_DIR / "static/css/policies.css").read_text()
+        assert f'option[value="{colour}"]' in policies

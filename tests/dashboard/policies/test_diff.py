@@ -98,3 +98,16 @@ def test_sentences_are_empty_only_for_the_same(one, other):
     assert diff.unkeyed(diff.keyed(one))["tiers"] == sorted(
         one["tiers"], key=lambda tier: -tier["priority"]
     )
+
+
+def test_a_colour_is_told_and_nobody_feels_it():
+    before, after = document(), document()
+    before["tiers"][2]["colour"] = "teal"
+    after["tiers"][2]["colour"] = "amber"
+    after["tiers"][3]["colour"] = "grey"
+
+    assert diff.sentences(before, after) == [
+        "standard: colour teal \u2192 amber",
+        "batch: colour by its place \u2192 grey",
+    ]
+    assert diff.touched(before, after) == (frozenset(), frozenset())

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
+from dashboard.alerts.models import Rule
 from dashboard.policies import form
 from dashboard.policies.fields import document as as_document
 from dashboard.policies.models import Draft
@@ -49,7 +50,7 @@ def test_the_page_takes_a_fixed_number_of_queries(as_ada, person, django_assert_
         )
     as_ada.get("/policy/draft/tiers/")
 
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(16):
         as_ada.get("/policy/draft/tiers/")
 
 
@@ -70,6 +71,44 @@ def test_units_are_understood_and_saved(as_ada, ada, sent):
 
     tier = Draft.objects.get(person=ada).document["tiers"][3]
     assert (answer.status_code, tier["max_wait_s"], tier["max_waiting"]) == (302, 5400, 4000)
+
+
+def test_a_tier_gets_a_colour_by_name_and_a_colour_that_is_none_is_refused(as_ada, ada, sent):
+    sent(as_ada, "tiers", {"tiers.3.colour": "amber"})
+    tiers = Draft.objects.get(person=ada).document["tiers"]
+    assert [tier["colour"] for tier in tiers] == [None, None, None, "amber", None]
+    assert 'value="amber" selected' in as_ada.get("/policy/draft/tiers/").content.decode()
+
+    sent(as_ada, "tiers", {"tiers.3.colour": "puce"})
+    said = as_ada.get("/policy/draft/tiers/").context["problems"]
+    assert [(p.path, p.text) for p, _ in said] == [
+        ("tiers.3.colour", "Choose one of blue, amber, teal, pink, grey.")
+    ]
+
+    sent(as_ada, "tiers", {"tiers.3.colour": ""})
+    assert Draft.objects.get(person=ada).document["tiers"][3]["colour"] is None
+
+
+def test_a_tier_tells_from_where_on_its_rules_warn_under_the_draft(as_ada, sent):
+    def told():
+        rows = as_ada.get("/policy/draft/tiers/").context["groups"][0].rows
+        return {row.title: [levels.text for levels in row.alerts] for row in rows}
+
+    assert told()["standard"] == [
+        "queue against its limit: warn 700, crit 950",
+        "wait p95: warn 1m, crit 2m",
+    ]
+    assert len(told()["realtime"]) == 3  # the oldest of the most urgent tier too
+
+    answer = sent(as_ada, "tiers", {"tiers.2.target_wait_s": "90s"}, headers=HTMX)
+
+    assert told()["standard"][1] == "wait p95: warn 1.5m, crit 3m"
+    assert "wait p95: warn 1.5m, crit 3m" in answer.content.decode()  # as one types
+    rule = Rule.objects.get(metric="wait_p95")
+    assert f'<a href="/alerts/rules/{rule.pk}/">' in answer.content.decode()
+
+    sent(as_ada, "tiers", {"tiers.2.target_wait_s": "soon"})
+    assert told()["standard"] == []
 
 
 def test_saving_as_one_types_answers_with_the_lock_and_what_is_wrong(as_ada, ada, sent):
