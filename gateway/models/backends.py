@@ -1,7 +1,9 @@
 """Where the vLLM servers are, and what an administrator knows of them."""
 
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -9,9 +11,17 @@ from django.db.models import Q
 from gateway.core.snapshot import SchedulingPolicy
 from gateway.models.announced import Announced, AnnouncedRows, is_slug
 
-is_address = RegexValidator(
+_looks_like_address = RegexValidator(
     r"^https?://[^\s/?#@]+(/[^\s?#]*)?\Z", "Use http://host:port, perhaps /prefix."
 )
+
+
+def is_address(url: str) -> None:
+    _looks_like_address(url)
+    try:
+        urlsplit(url).port  # noqa: B018 -- raises for one that is none
+    except ValueError as error:
+        raise ValidationError(f"{error}.") from None
 
 
 class BackendRow(NamedTuple):

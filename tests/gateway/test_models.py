@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import ProtectedError
@@ -178,6 +179,27 @@ def test_a_tenant_with_keys_is_not_deleted(acme):
 def test_the_database_itself_refuses_what_makes_no_sense(model, wrong):
     with pytest.raises(IntegrityError), transaction.atomic():
         model.objects.create(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("http://gpu-1:65535/v", True),
+        ("http://gpu-1", True),
+        ("http://gpu-1:65536", False),
+        ("http://gpu-1:port", False),
+        ("http://[::1", False),
+        ("gpu-1:8000", False),
+    ],
+)
+def test_an_address_that_no_gateway_could_dial_is_refused(url, taken):
+    try:
+        Backend(name="gpu-1", url=url).clean_fields()
+        was_taken = True
+    except ValidationError as error:
+        was_taken = "url" not in error.message_dict
+
+    assert was_taken is taken
 
 
 def test_backends_are_read_as_values():

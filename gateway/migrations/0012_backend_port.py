@@ -1,0 +1,16 @@
+import gateway.models.backends
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("gateway", "0011_override_end_recorded"),
+    ]
+
+    operations = [
+        migrations.AlterField(
+            model_name="backend",
+            name="url",
+            field=models.CharField(max_length=500, validators=[gateway.models.backends.is_address]),
+        ),
+    ]
