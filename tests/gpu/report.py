@@ -25,8 +25,9 @@ Figures = dict[str, Any]
 SCRIPT = "../../static/vendor/plotly-basic.min.js"
 SIZE = "1100,520"
 BURSTS = {"urgent5": 5, "urgent15": 15}
-COLOURS = {"fcfs": "#868e96", "priority": "#d9480f", "shipped": "#9775fa", "present": "#087f5b"}
-DRAWN = tuple(COLOURS)[2:]  # the first gateway and the present one; the tables have all
+COLOURS = {"fcfs": "#868e96", "priority": "#d9480f", "shipped": "#9775fa", "present": "#087f5b",
+           "frozen": "#1971c2"}  # fmt: skip
+DRAWN = tuple(COLOURS)[2:]  # the first gateway and the last two; the tables have all
 
 
 def main() -> None:
@@ -74,6 +75,12 @@ def document(runs: list[Run], folder: Path) -> Iterator[str]:
     yield from table(
         "urgent/s | repeat | arrangement | gateway | state | p50 | p95 | p99 | tok/s | engine waiting, mean",
         urgent_runs(figures),
+    )
+    yield "\n## Changing mix: chat, long, short, chat by turns at 1.15 times capacity, 5 urgent/s\n"
+    yield "All urgent requests of a turn that had a first token; the low ones by when they were due.\n"
+    yield from table(
+        "arrangement | gateway | repeat | turn | urgent | p50 | p95 | p99 | worst | low answered | refused (429) | cut at the end",
+        mixed(runs),
     )
     yield "\n## Requests waiting inside vLLM while the gateway queues\n"
     yield from table(
@@ -158,6 +165,24 @@ def urgent(runs: list[Run]) -> Iterator[list[Any]]:
                    quantile(waits, 0.5), quantile(waits, 0.95), p99, quantile(waits, 1),
                    None if p99 is None or direct_p99 is None else round(p99 / direct_p99, 2),
                    f"{100 * ratio:.1f} %"]  # fmt: skip
+
+
+def mixed(runs: list[Run]) -> Iterator[list[Any]]:
+    for run in runs:
+        told, phase_s = run["about"], run["figures"].get("phase_s")
+        if told["experiment"] != "mixed":
+            continue
+        for turn in (1, 2, 3, 4, "all"):
+            rows = [
+                row
+                for row in run["records"]
+                if turn == "all" or int(row[AT] // phase_s) == turn - 1
+            ]
+            waits = [row[FIRST] - row[AT] for row in rows if row[KIND] == "urgent" and row[FIRST]]
+            low = [row[STATUS] for row in rows if row[KIND] == "low"]
+            yield [told["arrangement"], gateway(told), told["repeat"], turn, len(waits),
+                   *(quantile(waits, share) for share in (0.5, 0.95, 0.99, 1)),
+                   *(low.count(status) for status in (OK, 429, 0))]  # fmt: skip
 
 
 def grouped(runs: list[Run]) -> list[list[Run]]:
