@@ -4,7 +4,7 @@ import fcntl
 import os
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import beat_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
@@ -43,6 +43,19 @@ app.conf.beat_schedule = {
     },
     "prune-usage": {"task": "gateway.tasks.prune_usage", "schedule": 3600.0},
 }
+
+
+class EndsAtOnce(bootsteps.StartStopStep):
+    """Celery asks a broker on a folder for 2 s before it looks whether it shall end, then once more."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def start(self, consumer: Any) -> None:
+        drain_events = consumer.connection.drain_events
+        consumer.connection.drain_events = lambda timeout: drain_events(timeout=min(timeout, 0.1))
+
+
+app.steps["consumer"].add(EndsAtOnce)
 
 
 @beat_init.connect

@@ -247,6 +247,7 @@ else:
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_TIMER_PRECISION = 0.1  # how long its thread sleeps before it sees the end
 CELERY_BEAT_SCHEDULE_FILENAME = str(LANEWAY_HOME / "celery" / "schedule")
 
 # What a browser may do, and files that never change under their name

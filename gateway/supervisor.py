@@ -121,8 +121,10 @@ class Supervisor:
         process = self._processes[child.name]
         if process.returncode is None:
             _signal_group(process.pid, signal.SIGTERM)
-            with suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(process.wait(), child.patience_s)
+            except TimeoutError:
+                self._say(f"{child.name} did not end within {child.patience_s:g} s; killing it.")
         _signal_group(process.pid, signal.SIGKILL)  # it, if it stayed; else what it left behind
         await process.wait()
 

@@ -84,6 +84,16 @@ async def test_a_child_that_does_not_listen_is_killed_with_what_it_started(super
     await until(lambda: not alive(*pids))
 
 
+async def test_a_child_that_does_not_end_is_killed_and_named(tmp_path, logs):
+    said: list[str] = []
+    async with Supervisor(logs, tmp_path, say=said.append) as supervisor:
+        await supervisor.start(python("deaf", DEAF, patience_s=0.2))
+        await until(lambda: says_up(logs, "deaf"))
+
+    assert said == ["deaf did not end within 0.2 s; killing it."]
+    assert not started()
+
+
 async def test_a_child_that_dies_is_named_with_the_end_of_its_log(supervisor, logs):
     async with supervisor:
         await supervisor.start(python("steady", SLEEP))
