@@ -152,12 +152,8 @@ def test_numbers_and_points_move(visit):
 
     assert re.fullmatch(r"[\d\u2009]+", clock)
     assert plot.evaluate("element => element.data.length") == 5
-    assert (
-        plot.evaluate(
-            "element => element.querySelectorAll('.scatterlayer .trace path.js-line').length"
-        )
-        == 5
-    )
+    lines = "element => element.querySelectorAll('.scatterlayer .trace:has(path.js-line)').length"
+    assert plot.evaluate(lines) == 5  # a line may have two paths: a slow machine leaves a gap
     assert plot.evaluate("element => element.data[0].x.length") > 100  # the past came with the page
 
 
@@ -270,17 +266,20 @@ def test_shift_and_a_click_on_a_chart_mark_that_moment(visit):
     page = live(visit("/live/?tz=utc"))
     plot = drawn(page)
     first, last = plot.evaluate("element => element.layout.xaxis.range")
+    looked_at = time.monotonic()
     area = page.locator("[data-chart=queue] .nsewdrag").bounding_box()
 
     middle = {"x": area["x"] + area["width"] / 2, "y": area["y"] + 40}
     page.keyboard.down("Shift")
     page.mouse.click(**middle)
     page.keyboard.up("Shift")
+    moved_s = time.monotonic() - looked_at  # the axis goes with the clock
     page.wait_for_url("**/alerts/notes/?at=*")
 
     asked = page.get_by_label("When").input_value()
     assert first[:19] < asked < last[:19]
-    assert abs(_seconds(asked) - (_seconds(first[:19]) + _seconds(last[:19])) / 2) < 5
+    off_s = _seconds(asked) - (_seconds(first[:19]) + _seconds(last[:19])) / 2
+    assert -5 < off_s < 5 + moved_s
 
 
 def _seconds(iso):

@@ -36,7 +36,6 @@ from gateway.models import PolicyVersion, QueueSample
 from tests.support.frames import Traffic, explained
 
 WARM_UP_S = 900
-LEAD_S = 3  # what storing those seconds takes, at most
 CALM = {"realtime": 0.8, "critical": 1.6, "standard": 1.1, "batch": 0.3}
 
 sockets = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
@@ -103,15 +102,17 @@ async def _answer(line: Traffic) -> None:
 
 
 async def _past(line: Traffic, seconds: int) -> None:
-    """Move on quickly, keeping the samples that the gateway would have stored."""
-    now, samples = time.time() + LEAD_S, []
-    for ago in range(seconds, 0, -1):
-        line.second()
-        samples += _samples(line.frame(now - ago))
-        await asyncio.sleep(0)
+    """Move on quickly to the present, keeping the samples that the gateway would have stored."""
     await QueueSample.objects.all().adelete()
-    await QueueSample.objects.abulk_create(samples, batch_size=500)
-    await asyncio.sleep(max(0, now - time.time()))  # the past ends where the frames begin
+    at = time.time() - seconds
+    while time.time() - at > 1:  # storing takes seconds, which are past then as well
+        samples = []
+        while time.time() - at > 1:
+            at += 1
+            line.second()
+            samples += _samples(line.frame(at))
+            await asyncio.sleep(0)
+        await QueueSample.objects.abulk_create(samples, batch_size=500)
 
 
 def _samples(frame: Frame) -> list[QueueSample]:
