@@ -4,7 +4,8 @@
 
 A full line is kept full: each round gives one slot back, which dispatches the next, and submits
 another.  ``pick`` times ``apply([Release])``; the longest of them is mostly Python's garbage
-collector going through 100,000 requests.  Times are of the processor, not of the clock on the
+collector going through 100,000 requests.  ``placed`` asks of every waiting request where its words lead, as
+``gateway.reclassify`` does after an edit, and moves each of them to another tier.  Times are of the processor, not of the clock on the
 wall, so that a busy machine does not change them.
 """
 
@@ -13,13 +14,22 @@ from time import process_time
 
 from msgspec.structs import replace
 
-from gateway.core.ops import Dispatch, Edit, Op, Release, SetBackend, Submit
-from gateway.core.policy import Policy, Tier, default_policy
+from gateway.core.ops import Dispatch, Edit, Move, Op, Release, SetBackend, Submit
+from gateway.core.policy import (
+    KeyRules,
+    Policy,
+    Statement,
+    TenantRules,
+    Tier,
+    default_policy,
+    resolve,
+)
 from gateway.core.scheduler import Scheduler
 
 SLOTS = 64
 ROUNDS = 30_000
 SUBMITS_PER_S = 250  # virtual: slow enough for ageing, expiry and rescue to take part
+AT_ONCE = 100  # moved in one turn, as in gateway.reclassify
 
 
 def roomy(tier: Tier) -> Tier:
@@ -85,17 +95,38 @@ def measure(waiting: int, flows: int) -> str:
         scheduler.apply(ops, now_ms)
         turns.append((process_time() - before) * 1e3)
         ops = []
+    moves = placed_anew(scheduler, now_ms)
     return (
         f"{line.waiting:>9,} {len(scheduler.line.flows):>7,} {dispatched / took_s:>15,.0f} "
         f"{percentile(picks, 0.5):>8.0f} {percentile(picks, 0.99):>8.0f} {max(picks) * 1e6:>8.0f} "
-        f"{gone:>8,} {look_ms:>8.1f} {sum(turns):>9.0f} {max(turns):>10.1f}"
+        f"{gone:>8,} {look_ms:>8.1f} {sum(turns):>9.0f} {max(turns):>10.1f} "
+        f"{sum(moves):>10.0f} {max(moves):>10.1f}"
     )
+
+
+def placed_anew(scheduler: Scheduler, now_ms: int) -> list[float]:
+    """Processor time of each turn, in ms, in which so many are moved as the gateway moves at once."""
+    policy = scheduler.line.policy
+    names = [tier.name for tier in policy.tiers]
+    elsewhere = dict(zip(names, names[1:] + names[:1], strict=True))
+    said = Statement(endpoint="/v1/chat/completions", task_type="chat")
+    ids = [id for id in scheduler.requests if scheduler.waits(id)]
+    turns: list[float] = []
+    for start in range(0, len(ids), AT_ONCE):
+        before = process_time()
+        moves: list[Op] = []
+        for id in ids[start : start + AT_ONCE]:
+            resolve(policy, TenantRules(), KeyRules(), said)
+            moves.append(Move(id, elsewhere[scheduler.requests[id].flow.tier.rules.name]))
+        scheduler.apply(moves, now_ms)
+        turns.append((process_time() - before) * 1e3)
+    return turns
 
 
 if __name__ == "__main__":
     print(
         "  waiting   flows  dispatch+submit/s  pick p50      p99   max µs "
-        "  gone  look ms   edit ms  longest turn"
+        "  gone  look ms   edit ms  longest turn  placed ms  longest turn"
     )
     for waiting, flows in ((1_000, 500), (10_000, 2_000), (10_000, 10_000), (100_000, 8_000)):
         print(measure(waiting, flows))
