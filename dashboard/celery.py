@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.schedules import crontab
 from celery.signals import beat_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
@@ -40,6 +41,11 @@ app.conf.beat_schedule = {
         "task": "dashboard.live.tasks.record_ended_overrides",
         "schedule": 10.0,
         "options": {"expires": 10},
+    },
+    # At night: it reads the whole trail.
+    "audit-chain": {
+        "task": "dashboard.audit.tasks.look_at_the_chain",
+        "schedule": crontab(hour="3", minute="40"),
     },
     "prune-usage": {"task": "gateway.tasks.prune_usage", "schedule": 3600.0},
 }

@@ -49,7 +49,9 @@ def by_tier(policy: Policy) -> dict[str, tuple[Levels, ...]]:
     said: dict[tuple[str, int], str] = {}
     for line in lines(policy):
         value = round(line.value, 3)
-        text = units.count_text(round(value)) if line.metric == "queue" else units.seconds_text(value)
+        text = (
+            units.count_text(round(value)) if line.metric == "queue" else units.seconds_text(value)
+        )
         of = METRICS[line.metric].label + (f" in {line.pool}" if line.pool else "")
         so_far = said.get((line.tier, line.rule))
         said[line.tier, line.rule] = f"{so_far}, " if so_far else f"{of}: "

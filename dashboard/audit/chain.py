@@ -1,8 +1,12 @@
 """Is the trail whole?  Recomputes every hash and names the first row that is not as it was written."""
 
+import logging
+from datetime import datetime
 from typing import NamedTuple
 
-from dashboard.audit.models import FIRST_PREV, AuditEvent, AuditHead
+from dashboard.audit.models import FIRST_PREV, AuditEvent, AuditHead, AuditLook
+
+logger = logging.getLogger(__name__)
 
 
 class Verdict(NamedTuple):
@@ -15,6 +19,7 @@ def check(expected: str = "") -> Verdict:
     """``expected`` is a ``newest`` noted earlier: a chain written anew would not pass by it."""
     number, prev = 0, FIRST_PREV
     wanted_number, _, wanted_hash = expected.partition(":")
+    at_first = AuditHead.objects.filter(pk=1).first()  # people go on while this reads
     for row in AuditEvent.objects.order_by("number").iterator(chunk_size=1000):
         said = f"Row {number + 1}"
         if row.number != number + 1:
@@ -27,7 +32,7 @@ def check(expected: str = "") -> Verdict:
             return _broken(number, prev, f"{said} is not the row that was noted as {expected}.")
         number, prev = row.number, row.hash
     head = AuditHead.objects.filter(pk=1).first()
-    last = max(head.number if head else 0, int(wanted_number or 0))
+    last = max(at_first.number if at_first else 0, int(wanted_number or 0))
     if number < last:
         return _broken(
             number, prev, f"Row {number + 1} is missing: rows up to {last} were cut off."
@@ -36,9 +41,26 @@ def check(expected: str = "") -> Verdict:
         return _broken(
             number, prev, f"The head is missing: whether row {number} is last is unknown."
         )
-    if head is not None and (head.number, head.hash) != (number, prev):
+    # A head beyond the last row read: more was written meanwhile.
+    if head and head.number <= number and (head.number, head.hash) != (number, prev):
         return _broken(number, prev, f"Row {number} is not what the head names: {head}.")
     return Verdict(number, f"{number}:{prev}", "")
+
+
+def look(now: datetime) -> AuditLook:
+    """Check, and keep what was found for the page.
+
+    What the look before found sound must still be there: so a chain written anew is found too.
+    """
+    before = AuditLook.objects.filter(pk=1).first()
+    verdict = check(before.newest if before else "")
+    if verdict.broken:
+        logger.error("the audit trail is broken: %s Sound up to %s", verdict.broken, verdict.newest)
+        newest = before.newest if before else ""  # a break stays one, until somebody mends it
+    else:
+        newest = verdict.newest
+    found = {"at": now, "rows": verdict.rows, "newest": newest, "broken": verdict.broken[:500]}
+    return AuditLook.objects.update_or_create(pk=1, defaults=found)[0]
 
 
 def _broken(number: int, prev: str, sentence: str) -> Verdict:

@@ -136,3 +136,18 @@ class AuditHead(models.Model):
 
     def __str__(self) -> str:
         return f"{self.number}:{self.hash}"
+
+
+class AuditLook(models.Model):
+    """What the newest recomputation of the chain found."""
+
+    at = models.DateTimeField()
+    rows = models.PositiveBigIntegerField()
+    newest = models.CharField(max_length=90)  # number:hash of the last sound row
+    broken = models.CharField(max_length=500, blank=True)  # a sentence; "" when all is well
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(pk=1), name="one_audit_look")]
+
+    def __str__(self) -> str:
+        return self.broken or f"{self.rows} rows, all sound"

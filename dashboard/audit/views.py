@@ -14,7 +14,7 @@ from dashboard.accounts import permissions as may
 from dashboard.accounts.gate import open_to
 from dashboard.audit.export import COLUMNS, OF_A_TENANT, as_csv, as_json_lines
 from dashboard.audit.log import record
-from dashboard.audit.models import AuditEvent, AuditRows
+from dashboard.audit.models import AuditEvent, AuditLook, AuditRows
 
 PER_PAGE = 50
 
@@ -42,6 +42,7 @@ def page(request: HttpRequest) -> HttpResponse:
         events = events.filter(number__lt=int(before))
     rows = list(events[: PER_PAGE + 1])
     verbs = _readable(request).order_by("verb").values_list("verb", flat=True).distinct()
+    whole = may.may_read_whole_audit(request.user)
     context = {
         "form": form,
         "rows": rows[:PER_PAGE],
@@ -49,7 +50,8 @@ def page(request: HttpRequest) -> HttpResponse:
         "is_first": not before,
         "query": query,
         "verbs": list(verbs),
-        "whole": may.may_read_whole_audit(request.user),
+        "whole": whole,
+        "look": AuditLook.objects.filter(pk=1).first() if whole else None,
     }
     fragment = request.headers.get("HX-Target") == "events"
     return render(request, "audit/_events.html" if fragment else "audit/page.html", context)

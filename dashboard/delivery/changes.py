@@ -1,5 +1,7 @@
 """Every change of a channel: the row and the audit entry in one transaction, addresses in neither's clear."""
 
+import hashlib
+import json
 import secrets
 from base64 import b64encode
 from typing import Any
@@ -29,6 +31,17 @@ def add(
     return channel, signing
 
 
+class Moved(Exception):
+    """The channel was saved from elsewhere since the form was opened."""
+
+
+def fingerprint(channel: Channel) -> str:
+    """Of all that an edit may change: the lock of two open pages."""
+    sealed = [channel.sealed_address, channel.sealed_signing]
+    text = json.dumps([_told_of(channel), sealed], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 @transaction.atomic
 def edit(
     request: HttpRequest,
@@ -39,8 +52,16 @@ def edit(
     *,
     reminders: bool,
     new_signing: bool,
+    seen: str = "",
 ) -> str:
-    """Change it, the address where one was given.  A new signing secret is returned."""
+    """Change it, the address where one was given.  A new signing secret is returned.
+
+    Raises:
+        Moved: the channel is no longer as it was ``seen`` (its ``fingerprint``).
+    """
+    channel = Channel.objects.select_for_update().get(pk=channel.pk)
+    if seen and seen != fingerprint(channel):
+        raise Moved
     before, signing = _told_of(channel), ""
     channel.name, channel.reminders = name, reminders
     if target is not None:

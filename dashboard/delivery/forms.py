@@ -1,10 +1,12 @@
 """What an admin fills in for a channel, and how the log is filtered."""
 
+from copy import copy
 from typing import Any
 
 from django import forms
 
 from dashboard.delivery.addresses import AT_MOST, Target, Unusable, target_of
+from dashboard.delivery.changes import fingerprint
 from dashboard.delivery.models import Channel, Delivery
 
 
@@ -30,19 +32,33 @@ class ChannelForm(forms.Form):
         required=False,
         help_text="Receivers that check signatures refuse messages until they know it.",
     )
+    seen = forms.CharField(required=False, max_length=64, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, channel: Channel | None = None, **more: Any) -> None:
         super().__init__(*args, **more)
         self._channel = channel
         self.target: Target | None = None
         if channel is None:
-            del self.fields["new_signing"]
+            del self.fields["new_signing"], self.fields["seen"]
             return
-        self.initial.update(name=channel.name, reminders=channel.reminders)
+        seen = fingerprint(channel)
+        self.initial.update(name=channel.name, reminders=channel.reminders, seen=seen)
         self.fields["address"].required = False
         self.fields["address"].help_text = "Empty: stays as it is. It is not shown."
         if channel.kind != Channel.Kind.WEBHOOK:
             del self.fields["new_signing"]
+
+    def say_what_moved(self, channel: Channel) -> None:
+        """What it is at present.  Sent once more, what was typed counts."""
+        self.add_error(
+            None,
+            f"Somebody changed this channel meanwhile: it is called {channel.name}, leads to "
+            f"{channel.where} and is {'' if channel.reminders else 'not '}told of keys. Save again "
+            "to have it as below.",
+        )
+        again: Any = copy(self.data)
+        again["seen"] = fingerprint(channel)
+        self.data = again
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"].strip()

@@ -74,11 +74,17 @@ def edit(request: HttpRequest, pk: int) -> HttpResponse:
                 form.target,
                 reminders=said["reminders"],
                 new_signing=bool(said.get("new_signing")),
+                seen=said["seen"],
             )
         except IntegrityError:
             form.add_error("name", TAKEN)
+        except changes.Moved:
+            present = get_object_or_404(Channel, pk=pk)
+            form.say_what_moved(present)
+            context = {"form": form, "channel": present}
+            return render(request, "delivery/edit.html", context, status=409)
         else:
-            return _done(request, channel, signing, f"{channel} is changed.")
+            return _done(request, channel, signing, f"{said['name']} is changed.")
     context = {"form": form, "channel": Channel.objects.get(pk=pk)}
     return _form(request, "delivery/edit.html", context)
 

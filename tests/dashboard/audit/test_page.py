@@ -140,5 +140,5 @@ def test_the_number_of_queries_is_fixed(ada, django_assert_max_num_queries):
     for n in range(60):
         record("ada", "tenant.created", f"tenant:t{n}")
 
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(8):
         ada.get("/audit/")

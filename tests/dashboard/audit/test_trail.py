@@ -5,11 +5,14 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.utils import timezone
 
+from dashboard.audit import chain
 from dashboard.audit.log import changed, record
-from dashboard.audit.models import AppendOnly, AuditEvent, AuditHead
+from dashboard.audit.models import AppendOnly, AuditEvent, AuditHead, AuditLook
+from dashboard.audit.tasks import look_at_the_chain
 from gateway import keys
-from tests.support.people import person
+from tests.support.people import member, person
 
 pytestmark = pytest.mark.django_db
 
@@ -177,3 +180,54 @@ def test_a_save_in_the_break_glass_pages_is_told(client, acme):
 
     told = AuditEvent.objects.get(verb="breakglass.saved")
     assert (told.actor, told.object) == ("root", "tenant:acme")
+
+
+def test_the_nightly_look_keeps_what_it_found_and_the_page_tells_a_break(five, client, caplog):
+    client.force_login(person("vic", "security"))
+    look_at_the_chain()
+    sound = AuditLook.objects.get()
+    assert (sound.rows, sound.broken) == (6, "")  # the sign-in is one
+    assert "6 were sound at" in client.get("/audit/").content.decode()
+
+    sql("UPDATE audit_auditevent SET actor = 'ben' WHERE number = 3")
+    look_at_the_chain()
+
+    look = AuditLook.objects.get()
+    assert look.broken.startswith("Row 3 was changed")
+    assert "Row 3 was changed" in caplog.text
+    html = client.get("/audit/").content.decode()
+    assert "The trail is broken" in html
+    assert "Row 3 was changed" in html
+
+
+def test_a_chain_written_anew_does_not_pass_by_the_look_of_the_night_before(five):
+    look_at_the_chain()
+    sql("DELETE FROM audit_auditevent")
+    sql("DELETE FROM audit_audithead")
+    for n in range(6):
+        record("ben", "tenant.created", f"tenant:x{n}")
+
+    for _ in range(2):  # the next night too: nobody mended it
+        look_at_the_chain()
+        assert "is not the row that was noted" in AuditLook.objects.get().broken
+
+
+def test_of_a_tenant_s_people_nobody_hears_of_the_whole_chain(five, client, acme):
+    AuditLook.objects.create(pk=1, at=timezone.now(), rows=2, newest="", broken="Row 3 is bad.")
+    client.force_login(member("tess", acme))
+
+    assert "broken" not in client.get("/audit/").content.decode()
+
+
+def test_what_is_written_while_the_check_reads_breaks_nothing(five, monkeypatch):
+    read = AuditEvent.sealed
+
+    def sealed(row):
+        if row.number == 5 and not AuditEvent.objects.filter(number=6).exists():
+            monkeypatch.setattr(AuditEvent, "sealed", read)
+            record("ada", "tenant.created", "tenant:late")
+        return read(row)
+
+    monkeypatch.setattr(AuditEvent, "sealed", sealed)
+
+    assert chain.check().broken == ""

@@ -112,6 +112,24 @@ def test_an_edit_without_an_address_keeps_the_one_there_is(ada, add):
     assert (event.before, event.after) == ({"name": "oncall"}, {"name": "pager"})
 
 
+def test_a_second_window_does_not_overwrite_the_first(ada, add):
+    channel = add("oncall", SLACK)
+    seen = ada.get(f"{PAGE}{channel.pk}/").context["form"]["seen"].value()
+    typed = {"name": "oncall", "address": "", "reminders": "on", "seen": seen}
+    ada.post(f"{PAGE}{channel.pk}/", {"name": "pager", "address": "", "seen": seen})
+
+    late = ada.post(f"{PAGE}{channel.pk}/", typed)
+
+    channel.refresh_from_db()
+    assert (late.status_code, channel.name, channel.reminders) == (409, "pager", False)
+    assert "it is called pager, leads to" in late.content.decode()
+    again = late.context["form"]["seen"].value()
+    assert again != seen
+    ada.post(f"{PAGE}{channel.pk}/", typed | {"seen": again})
+    channel.refresh_from_db()
+    assert (channel.name, channel.reminders) == ("oncall", True)
+
+
 def test_a_new_address_brings_its_kind_and_the_trail_says_only_that_it_changed(ada, add):
     channel = add("oncall", SLACK)
     ada.post(f"{PAGE}{channel.pk}/", {"name": "oncall", "address": "ntfy://our-alarms"})
