@@ -1,5 +1,6 @@
-import gateway.models.backends
 from django.db import migrations, models
+
+import gateway.models.backends
 
 
 class Migration(migrations.Migration):

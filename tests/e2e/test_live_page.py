@@ -1,3 +1,4 @@
+# ruff: noqa: TID251 -- a browser goes by the real clock
 """The live page in a real browser: what moves, what it says when nothing does, and what it never asks for."""
 
 import json
