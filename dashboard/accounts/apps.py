@@ -6,4 +6,4 @@ class AccountsConfig(AppConfig):
     label = "accounts"
 
     def ready(self) -> None:
-        from dashboard.accounts import confirming  # noqa: F401 -- its receivers connect themselves
+        from dashboard.accounts import confirming, joining  # noqa: F401 -- their receivers connect themselves

@@ -1,10 +1,14 @@
 """Whose people somebody is.  Roles over the whole installation are groups (``permissions.ROLES``)."""
 
+from datetime import datetime, timedelta
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 from gateway.models import Tenant
+
+INVITED_FOR = timedelta(days=14)
 
 
 class Membership(models.Model):
@@ -31,6 +35,42 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.tenant}: {self.role}"
+
+
+class Invitations(models.QuerySet["Invitation"]):
+    def open(self, now: datetime) -> "Invitations":
+        return self.filter(at__gt=now - INVITED_FOR)
+
+
+class Invitation(models.Model):
+    """A part in a tenant for whoever signs in with a name.
+
+    A tenant's admins give no part to anybody at once: the answer would tell them who there is.
+    """
+
+    tenant = models.ForeignKey(Tenant, models.CASCADE, related_name="invitations")
+    name = models.CharField(max_length=150)  # a User's, or nobody's
+    role = models.CharField(max_length=16, choices=Membership.Role)
+    by = models.CharField(max_length=150)
+    at = models.DateTimeField()
+
+    objects = Invitations.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "name"], name="one_invitation_of_a_name"),
+            models.CheckConstraint(
+                condition=Q(role__in=["tenant-admin", "tenant-viewer"]), name="invitation_role"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} to {self.tenant}: {self.role}"
+
+    @property
+    def ends_at(self) -> datetime:
+        return self.at + INVITED_FOR
 
 
 class OneTimeLink(models.Model):

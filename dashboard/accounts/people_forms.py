@@ -50,6 +50,17 @@ class MemberForm(forms.Form):
         return person
 
 
+class InvitedForm(MemberForm):
+    """The same for those who may not know who there is: any name will do."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, about="tenant", **more)
+        self.fields["person"].validators.append(User.username_validator)
+
+    def clean_person(self) -> str:  # type: ignore[override]
+        return str(self.cleaned_data["person"].strip())
+
+
 class InviteForm(RolesForm):
     seen = None  # type: ignore[assignment] # nobody could have seen their roles before
     name = forms.CharField(

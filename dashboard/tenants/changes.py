@@ -15,7 +15,7 @@ from django.utils import timezone
 from msgspec import to_builtins
 
 from dashboard.accounts.actor import actor
-from dashboard.accounts.models import Membership
+from dashboard.accounts.models import Invitation, Membership
 from dashboard.audit.log import changed, record
 from dashboard.tenants.reminders import tell_of_revocation
 from gateway import keys
@@ -174,13 +174,43 @@ def give_up_key(request: HttpRequest, key: APIKey) -> bool:
 
 
 @transaction.atomic
-def set_member(request: HttpRequest, tenant: Tenant, person: User, role: str) -> None:
+def set_member(by: HttpRequest | str, tenant: Tenant, person: User, role: str) -> None:
     row = Membership.objects.filter(tenant=tenant, user=person).first()
     before = row.role if row else None
     if before != role:
         Membership.objects.update_or_create(tenant=tenant, user=person, defaults={"role": role})
         object, sides = _member(person), ({"role": before}, {"role": role})
-        _record(request, "member.set", object, tenant, before=sides[0], after=sides[1])
+        _record(by, "member.set", object, tenant, before=sides[0], after=sides[1])
+
+
+@transaction.atomic
+def invite_member(request: HttpRequest, tenant: Tenant, name: str, role: str) -> bool:
+    """A part for whoever signs in with that name.  False: it was a member's, and is changed."""
+    member = Membership.objects.filter(tenant=tenant, user__username=name).first()
+    if member is not None:  # no secret: they stand on the page
+        set_member(request, tenant, member.user, role)
+        return False
+    told = {"role": role, "by": request.user.get_username(), "at": timezone.now()}
+    Invitation.objects.update_or_create(tenant=tenant, name=name, defaults=told)
+    _record(request, "member.invited", f"person:{name}", tenant, after={"role": role})
+    return True
+
+
+@transaction.atomic
+def follow_invitations(person: User) -> None:
+    """Whoever signs in takes the parts that wait for them."""
+    name = person.get_username()
+    waiting = Invitation.objects.filter(name=name).select_related("tenant")
+    for one in waiting.open(timezone.now()).exclude(tenant__memberships__user=person):
+        set_member(name, one.tenant, person, one.role)  # before the request is theirs
+    waiting.delete()
+
+
+@transaction.atomic
+def take_invitation_back(request: HttpRequest, one: Invitation) -> None:
+    before = {"role": one.role}
+    _record(request, "member.uninvited", f"person:{one.name}", one.tenant, before=before)
+    one.delete()
 
 
 @transaction.atomic

@@ -7,15 +7,15 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db import IntegrityError
 from django.db.models import Count, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from dashboard.accounts import permissions as may
 from dashboard.accounts.gate import form_page, open_in_tenant, open_to
-from dashboard.accounts.models import Membership
-from dashboard.accounts.people_forms import MemberForm
+from dashboard.accounts.models import Invitation, Membership
+from dashboard.accounts.people_forms import InvitedForm, MemberForm
 from dashboard.policies import managed
 from dashboard.tenants import changes
 from dashboard.tenants.forms import SuspendForm, TenantForm
@@ -99,7 +99,8 @@ def tenant_context(request: HttpRequest, tenant: Tenant) -> dict[str, Any]:
         "ceiling_tier": _ceiling_tier(policy, tenant),
         "requests_in_a_day": sum(used.values()),
         "members": tenant.memberships.select_related("user"),
-        "member_form": MemberForm(about="tenant") if may_manage_members else None,
+        "invited": tenant.invitations.open(now) if may_manage_members else (),
+        "member_form": _member_form(request) if may_manage_members else None,
         "may_manage": may.may_manage_tenants(person),
         "may_manage_members": may_manage_members,
         "may_issue": may.may_issue_keys(person, tenant),
@@ -149,13 +150,18 @@ def resume(request: HttpRequest, tenant: Tenant) -> HttpResponse:
 @open_in_tenant(may.may_manage_members)
 @require_POST
 def add_member(request: HttpRequest, tenant: Tenant) -> HttpResponse:
-    form = MemberForm(request.POST, about="tenant")
-    if form.is_valid() and form.cleaned_data["person"] == request.user:
+    form = _member_form(request, request.POST)
+    own = (request.user, request.user.get_username())
+    if form.is_valid() and form.cleaned_data["person"] in own:
         form.add_error("person", "That is you: somebody else gives you a role.")
     if form.is_valid():
         person, role = form.cleaned_data["person"], form.cleaned_data["role"]
-        changes.set_member(request, tenant, person, role)
-        messages.success(request, f"{person.get_username()} belongs to {tenant.name}.")
+        told = f"{person} belongs to {tenant.name}."
+        if not isinstance(person, str):
+            changes.set_member(request, tenant, person, role)
+        elif changes.invite_member(request, tenant, person, role):
+            told = f"{person} is invited: whoever signs in with this name belongs to {tenant.name}."
+        messages.success(request, told)
         return redirect("tenant:page", tenant.slug)
     return show_form(
         request, "tenants/tenant.html", tenant_context(request, tenant) | {"member_form": form}
@@ -165,11 +171,23 @@ def add_member(request: HttpRequest, tenant: Tenant) -> HttpResponse:
 @open_in_tenant(may.may_manage_members)
 @require_POST
 def remove_member(request: HttpRequest, tenant: Tenant, name: str) -> HttpResponse:
-    row = Membership.objects.filter(tenant=tenant, user__username=name.replace("\0", "")).first()
+    name = name.replace("\0", "")
+    row = Membership.objects.filter(tenant=tenant, user__username=name).first()
+    invited = Invitation.objects.filter(tenant=tenant, name=name).first()
+    if invited is not None:
+        changes.take_invitation_back(request, invited)
+        messages.success(request, f"{name} is not invited any more.")
     if row is not None:
         changes.remove_member(request, row)
         messages.success(request, f"{name} no longer belongs to {tenant.name}.")
     return redirect("tenant:page", tenant.slug)
+
+
+def _member_form(request: HttpRequest, post: QueryDict | None = None) -> MemberForm:
+    """Whoever may see all people gives a part at once; the others invite a name."""
+    if may.may_manage_people(request.user):
+        return MemberForm(post, about="tenant")
+    return InvitedForm(post)
 
 
 def _line(key: APIKey, policy: Policy, requests: int, tenant: Tenant, now: Any) -> KeyLine:

@@ -1,11 +1,13 @@
 """The list of tenants, one tenant's page, suspending, people."""
 
+import re
 from datetime import timedelta
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
-from dashboard.accounts.models import Membership
+from dashboard.accounts.models import Invitation, Membership
 from dashboard.audit.models import AuditEvent
 from gateway.core.policy import KeyRules
 from gateway.models import APIKey, Tenant, UsageRecord
@@ -185,27 +187,69 @@ def test_the_list_takes_a_fixed_number_of_queries(ada, acme, django_assert_num_q
         ada.get("/tenants/")
 
 
-def test_a_tenant_admin_adds_and_removes_their_own_people(tess, acme, birch):
+def test_a_tenant_admin_invites_and_removes_their_own_people(tess, acme, birch):
     sam = person("sam")
 
-    tess.post("/tenant/acme/members/", {"person": "sam", "role": "tenant-viewer"})
-    tess.post("/tenant/acme/members/", {"person": "sam", "role": "tenant-viewer"})
+    for _ in range(2):
+        tess.post("/tenant/acme/members/", {"person": "sam", "role": "tenant-viewer"})
+    assert not Membership.objects.filter(user=sam).exists()
+    assert tess.post("/tenant/birch/members/", {"person": "sam", "role": "x"}).status_code == 404
+    Client().force_login(sam)
     assert list(Membership.objects.filter(user=sam).values_list("tenant__slug", "role")) == [
         ("acme", "tenant-viewer")
     ]
-    assert tess.post("/tenant/birch/members/", {"person": "sam", "role": "x"}).status_code == 404
+    tess.post(
+        "/tenant/acme/members/", {"person": "sam", "role": "tenant-admin"}
+    )  # a member: at once
+    assert Membership.objects.get(user=sam).role == "tenant-admin"
     tess.post("/tenant/acme/members/sam/remove/")
 
     assert not Membership.objects.filter(user=sam).exists()
-    assert [verb for _, verb, _ in acts()] == ["member.set", "member.removed"]
+    assert not Invitation.objects.exists()
+    verbs = [verb for _, verb, _ in acts() if verb.startswith("member.")]
+    assert verbs == ["member.invited"] * 2 + ["member.set"] * 2 + ["member.removed"]
+
+
+def test_a_tenant_admin_does_not_learn_who_there_is(tess, acme):
+    person("zelda")
+
+    def answers(name):
+        answer = tess.post("/tenant/acme/members/", {"person": name, "role": "tenant-viewer"})
+        page = tess.get("/tenant/acme/").content.decode()
+        tess.post(f"/tenant/acme/members/{name}/remove/")
+        tess.get("/tenant/acme/")  # takes the message
+        told = re.sub(r'value="[^"]*"|hx-headers=[^>]*|nonce="[^"]*"|:\d\d', "", page)
+        return answer.status_code, answer["Location"], told.replace(name, "NAME")
+
+    assert answers("zelda") == answers("quentin")  # nobody's name
+
+
+def test_an_invitation_is_taken_back_or_runs_out(tess, acme):
+    sam, pam = person("sam"), person("pam")
+    for name in ("sam", "pam"):
+        tess.post("/tenant/acme/members/", {"person": name, "role": "tenant-viewer"})
+
+    tess.post("/tenant/acme/members/sam/remove/")
+    Invitation.objects.filter(name="pam").update(at=timezone.now() - timedelta(days=14))
+    for one in (sam, pam):
+        Client().force_login(one)
+
+    assert not Membership.objects.filter(user__in=[sam, pam]).exists()
 
 
 @pytest.mark.parametrize(
-    "form", [{"person": "nobody", "role": "tenant-viewer"}, {"person": "tess", "role": "admin"}]
+    "form",
+    [
+        {"person": "no body", "role": "tenant-viewer"},
+        {"person": "", "role": "tenant-viewer"},
+        {"person": "sam", "role": "admin"},
+        {"person": "tess", "role": "tenant-viewer"},
+    ],
 )
 def test_a_member_form_that_is_wrong_changes_nothing(tess, acme, form):
     assert tess.post("/tenant/acme/members/", form).status_code == 422
     assert Membership.objects.get().role == "tenant-admin"
+    assert not Invitation.objects.exists()
 
 
 def test_whoever_has_no_right_sees_no_button(client, acme):
