@@ -54,7 +54,9 @@ async def test_a_request_is_a_span_and_its_wait_a_child(gateway, spans):
     assert request.start_time <= queued.start_time + 1e6
     assert queued.start_time <= queued.end_time <= request.end_time
     assert request.status.status_code == StatusCode.UNSET
-    assert "secret" not in request.to_json() + queued.to_json()
+    told = request.to_json() + queued.to_json()
+    assert "secret" not in told
+    assert gateway.keys["acme"].split("_")[3] not in told
     span_id = f"{request.context.span_id:016x}"
     assert got["traceparent"] == f"00-{TRACE}-{span_id}-01"
     assert got["tracestate"] == "a=1"
