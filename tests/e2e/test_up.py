@@ -77,7 +77,7 @@ def test_ctrl_c_ends_everything_within_ten_seconds(first_start):
     assert first_start.code == 0
     assert first_start.ended_in_s < 10
     assert "Traceback" not in first_start.text
-    assert "did not end" not in first_start.text
+    assert "celery did not end" not in first_start.text
     assert not running(first_start.children)
 
 

@@ -95,7 +95,7 @@ class Command(BaseCommand):
         if self.simulated_port:
             slots = str(SIMULATED_SLOTS)
             model = ("--port", str(self.simulated_port), "--max-num-seqs", slots)
-            yield Child("simvllm", (*manage, "simvllm", *model), 1)
+            yield Child("simvllm", (*manage, "simvllm", *model), 1.5)
         worker = ("worker", "-P", "threads", "-c", "4", "--without-gossip", "--without-mingle")
         beat = ("-B", "-s", settings.CELERY_BEAT_SCHEDULE_FILENAME, "-l", "INFO")
         yield Child("celery", (*python, "celery", "-A", "dashboard", *worker, *beat), 2.5, True)
