@@ -103,7 +103,7 @@ def _line(line: Line) -> dict[str, Any]:
 def _layout(thresholds: list[dict[str, Any]]) -> dict[str, Any]:
     layout: dict[str, Any] = Layout(
         autosize=True,
-        margin={"l": 50, "r": 118, "t": 8, "b": 26},
+        margin={"l": 50, "r": 118, "t": 16, "b": 26},
         paper_bgcolor=CLEAR,
         plot_bgcolor=CLEAR,
         showlegend=False,

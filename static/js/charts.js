@@ -137,7 +137,7 @@ export function endLabels(ends, widthPx, heightPx, palette) {
 
 const clip = (share) => Math.min(1, Math.max(0, share));
 
-/** Moments that explain a curve: a line from top to bottom, in words above; what does not fit is on hover. */
+/** Moments that explain a curve: a line from top to bottom, in words above the plot, where no threshold's are; what does not fit is on hover. */
 export function markShapes(marks, { sinceS, nowS, utc, palette }, innerPx) {
   const within = marks.filter(({ at }) => at >= sinceS && at <= nowS);
   const groups = [];
@@ -156,7 +156,7 @@ export function markShapes(marks, { sinceS, nowS, utc, palette }, innerPx) {
     })),
     annotations: groups.map((group) => ({
       x: xOf(group.at, utc), xref: "x", ...(isBefore(group, innerPx) ? { xanchor: "right", xshift: -2 } : { xanchor: "left", xshift: 2 }),
-      y: 1, yref: "paper", yanchor: "top", showarrow: false,
+      y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
       text: inShort(group.texts), hovertext: group.texts.join("<br>"), font: { size: 10, color: palette.muted },
     })),
   };
