@@ -19,6 +19,7 @@ from dashboard.tenants.forms import EditKeyForm, NewKeyForm, ReasonForm, RotateF
 from dashboard.tenants.snippets import snippets
 from dashboard.tenants.states import may_end_now, state_of
 from dashboard.tenants.views import DAY, show_form
+from gateway import newest
 from gateway.core.policy import KeyRules
 from gateway.models import AlreadyRotated, APIKey, KeyNetwork, PolicyVersion, Tenant, UsageRecord
 
@@ -161,12 +162,17 @@ def first_request(request: HttpRequest, tenant: Tenant, id8: str) -> HttpRespons
 
 
 def _first(tenant: Tenant, key: APIKey) -> dict[str, Any]:
-    newest = _used(tenant, key)
-    return {"tenant": tenant, "key": key, "newest": newest}
+    return {"tenant": tenant, "key": key, "newest": _used(tenant, key)}
 
 
 def _used(tenant: Tenant, key: APIKey) -> UsageRecord | None:
     return UsageRecord.objects.all().latest_of_key(tenant, key.id8)
+
+
+def _served() -> tuple[str, ...]:
+    """The models there are now, so that the snippets run as they are copied."""
+    frame = newest.frame()
+    return tuple(model for pool in frame.pools for model in pool.models) if frame else ()
 
 
 def _shown_once(request: HttpRequest, key: APIKey, whole: str) -> HttpResponse:
@@ -176,7 +182,7 @@ def _shown_once(request: HttpRequest, key: APIKey, whole: str) -> HttpResponse:
         "tenant": key.tenant,
         "key": key,
         "whole": whole,
-        "snippets": snippets(whole, address, key.as_rules().models),
+        "snippets": snippets(whole, address, key.as_rules().models or _served()),
         "is_live": key.kind == APIKey.Kind.LIVE,
         "newest": None,
     }

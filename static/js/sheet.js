@@ -67,6 +67,11 @@ if (typeof document !== "undefined") {
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
     if (detail.xhr.status === 409) detail.shouldSwap = true; // says what another window saved
   });
+  // The first change is saved without a new page: from then on there is something to discard.
+  document.addEventListener("htmx:oobAfterSwap", () => {
+    const discard = document.querySelector(".tabs-end button");
+    if (discard) discard.disabled = document.querySelector("#saved")?.dataset.edit === "0";
+  });
   const markAll = () => document.querySelectorAll("[data-sheet] .note").forEach(mark);
   new MutationObserver(markAll).observe(document.body, { childList: true, subtree: true });
 }

@@ -123,6 +123,7 @@ def test_edit_look_publish_live_and_back(visit, draft, laneway):
     page = draft()
     page.get_by_label("batch: max waiting", exact=True).fill("1.5k")
     page.locator("#saved", has_text="1 change · saved").wait_for()
+    playwright_sync.expect(page.get_by_role("button", name="Discard draft")).to_be_enabled()
     page.get_by_role("link", name="Task types").click()
     page.locator("#task_types-3-tier").select_option("batch")
     page.locator("#saved", has_text="2 changes").wait_for()

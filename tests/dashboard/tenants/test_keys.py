@@ -9,10 +9,13 @@ from django.db import connection
 from django.utils import timezone
 
 from dashboard.audit.models import AuditEvent
+from gateway import newest
 from gateway.auth import Directory
 from gateway.core.policy import KeyRules, Limits
+from gateway.core.snapshot import encode
 from gateway.errors import GatewayError
 from gateway.models import APIKey
+from tests.support.frames import Traffic
 from tests.support.people import member, person
 from tests.support.usage import used
 
@@ -93,6 +96,19 @@ def test_the_page_that_shows_it_has_snippets_for_four_tools(tess):
     for said in ("OPENAI_BASE_URL=", "curl http", "from openai import", "import OpenAI from"):
         assert said in html.replace("&quot;", '"')
     assert "I stored it" in html
+
+
+def test_snippets_name_a_model_that_is_served(tess):
+    frame = Traffic().frame(1.0)
+    newest.leave(encode(frame).decode(), {})
+
+    assert f'model="{frame.pools[0].models[0]}"' in told(tess.post(NEW, key_form()))
+    named = tess.post(NEW, key_form(name="own", models="qwen"))
+    assert 'model="qwen"' in told(named)
+
+
+def told(answer):
+    return answer.content.decode().replace("&quot;", '"')
 
 
 def test_the_same_form_sent_twice_makes_one_key(tess):
