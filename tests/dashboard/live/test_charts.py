@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from plotly.graph_objects import Figure
 
 from dashboard.alerts.levels import Line
-from dashboard.live import charts
+from dashboard.live import charts, views
 from gateway.core.policy import COLOURS, default_policy
 from gateway.models import PolicyVersion
 from tests.support.people import person
@@ -90,6 +90,7 @@ def test_a_tier_s_own_colour_is_on_both_charts_and_at_the_live_page_s_rows(clien
     own = replace(
         policy, tiers=tuple(standard if t.name == "standard" else t for t in policy.tiers)
     )
+    views._figures.cache_clear()  # other tests published another version 1
     PolicyVersion.objects.publish(own, "standard in pink")
     client.force_login(person("vic", "viewer"))
 
