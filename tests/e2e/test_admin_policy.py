@@ -5,6 +5,7 @@ import shutil
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from tests.support.started import outside, started
 
@@ -213,10 +214,7 @@ def test_a_tier_is_moved_by_keyboard_and_keeps_the_focus(draft):
     page.keyboard.press("Enter")
     page.locator("#saved", has_text="saved").wait_for()
     page.keyboard.press("Enter")
-    for _ in range(50):
-        if names(page)[2] == "background":
-            break
-        page.wait_for_timeout(100)
+    expect(page.locator(".cell-name input").nth(2)).to_have_value("background")
 
     assert names(page) == ["realtime", "critical", "background", "standard", "batch"]
     assert page.get_by_label("background: priority").input_value() == "4"
