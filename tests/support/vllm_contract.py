@@ -253,7 +253,7 @@ def events(text: str) -> Iterator[Any]:
 
 def metric_names(url: str) -> dict[str, list[str]]:
     """vLLM's own families: their kind, and the labels their samples carry."""
-    text = httpx.get(f"{url}/metrics", trust_env=False).text
+    text = httpx.get(f"{url}/metrics", trust_env=False, timeout=60).text
     found: dict[str, list[str]] = {}
     for family in text_string_to_metric_families(text):
         if family.name.startswith("vllm:"):
@@ -271,7 +271,7 @@ def recorded() -> dict[str, Any]:
 
 
 def figures(url: str) -> Figures:
-    return read_figures(httpx.get(f"{url}/metrics", trust_env=False).text, 1.0)
+    return read_figures(httpx.get(f"{url}/metrics", trust_env=False, timeout=60).text, 1.0)
 
 
 def check_that_leaving_aborts(url: str, model: str, *, stream: bool) -> None:
@@ -292,7 +292,8 @@ def check_that_leaving_aborts(url: str, model: str, *, stream: bool) -> None:
 
 
 def check_server_info(url: str, policy: str) -> None:
-    report = read_server_info(httpx.get(f"{url}{PATH}", trust_env=False).json())
+    told = httpx.get(f"{url}{PATH}", trust_env=False, timeout=120)  # it asks pip what is installed
+    report = read_server_info(told.json())
     assert report.policy == policy
     assert report.max_num_seqs is not None
     assert report.kv_tokens == figures(url).kv_tokens

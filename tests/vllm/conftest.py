@@ -51,6 +51,13 @@ def laneway(servers, tmp_path_factory) -> Iterator[Started]:
         yield up
 
 
+@pytest.fixture(autouse=True)
+def _all_serve(servers) -> None:
+    """Name the server that died, and why, before a hundred tests fail for want of it."""
+    for server in servers.values():
+        server.check()
+
+
 def gateway_of(up: Started) -> Gateway:
     key = up.home / "admin-key"
     if not key.exists():

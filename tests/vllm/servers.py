@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,6 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.scrape import read_figures
-from tests.support.started import free_port
 
 READY_WITHIN_S = 240  # 30 s alone on two cores; three at once beside other work need patience
 TWO_AT_ONCE = ("--max-num-seqs", "2")
@@ -53,12 +53,24 @@ def missing() -> str | None:
     return None
 
 
+def _held_port() -> socket.socket:
+    """Keeps a port from everyone but vLLM, which sets the same flag (vllm/entrypoints/launchers).
+
+    It binds 15 s after its start, and by then another server's own sockets could have the number.
+    """
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    place.bind(("127.0.0.1", 0))
+    return place
+
+
 class RealVLLM:
     """One server.  ``start`` and ``kill`` may follow one another: the port stays."""
 
     def __init__(self, name: str, log: Path, *arguments: str) -> None:
         self.name = name
-        self.port = free_port()
+        self._place = _held_port()
+        self.port = int(self._place.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         self.settings: dict[str, str] = {}  # in its environment
@@ -88,12 +100,25 @@ class RealVLLM:
         assert self._process is not None
         for _ in range(READY_WITHIN_S * 5):
             with suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/health", trust_env=False).is_success:
+                served = httpx.get(f"{self.url}/v1/models", trust_env=False)
+                if served.is_success:
+                    assert [model["id"] for model in served.json()["data"]] == [self.name]
                     return
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.2)
                 break
-        raise AssertionError(f"{self.name} does not serve:\n{self.log.read_text()[-3000:]}")
+        raise AssertionError(f"{self.name} does not serve:\n{self._last_words()}")
+
+    def check(self) -> None:
+        """
+        Raises:
+            AssertionError: it ended by itself; with the end of its log.
+        """
+        ended = self._process and self._process.poll()
+        assert ended is None, f"{self.name} ended with {ended}:\n{self._last_words()}"
+
+    def _last_words(self) -> str:
+        return self.log.read_text()[-6000:]
 
     def kill(self) -> None:
         """As a crash would end it: no goodbye to anyone."""

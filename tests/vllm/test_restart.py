@@ -48,7 +48,7 @@ def test_it_says_itself_that_it_keeps_order_of_arrival(gateway, dead):
     """Its starts are forgotten; the restart opened /server_info."""
     gateway.until(lambda: gateway.backend(DEAD)["scheduling_policy"] == "fcfs")
 
-    assert httpx.get(f"{dead.url}/server_info?config_format=json").is_success
+    assert httpx.get(f"{dead.url}/server_info?config_format=json", timeout=120).is_success
 
 
 async def test_the_other_servers_noticed_nothing(gateway, servers):
