@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fit the engine model to records of the proof, and say how well it foretells the other half.
 
-    fit.py docs/gpu [--gateway shipped] [--kv-tokens 400000] [--max-num-seqs 256]
+    fit.py docs/gpu [--gateways shipped …] [--kv-tokens 400000] [--max-num-seqs 256]
 
 A step takes ``base + a·decoding + c·prefill tokens + e·KV tokens resident``: non-negative least
 squares over the quarter seconds of the runs of repeat 0.  The later repeats are held out: their
@@ -61,14 +61,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kv-tokens", type=int, default=400_000)
     parser.add_argument("--max-num-seqs", type=int, default=256)
-    parser.add_argument("--gateway", default="shipped", help="whose runs the law here steered")
+    parser.add_argument(
+        "--gateways", nargs="+", default=["shipped"], help="those whose runs the law here steered"
+    )
     given = parser.parse_args()
     runs = [
         run
         for run in read(given.folder)
         if run["about"]["arrangement"] != "laneway"
         or run["about"]["repeat"] == 0
-        or run["about"]["gateway"] == given.gateway
+        or run["about"]["gateway"] in given.gateways
     ]
     fitting = [run for run in runs if run["about"]["repeat"] == 0]
     held_out = [run for run in runs if run["about"]["repeat"] != 0] or fitting
@@ -89,7 +91,7 @@ def main() -> None:
     off = sorted(abs(error) for error in errors(steps, costs))
     report = {
         "fitted": dict(zip(NAMES, costs, strict=True)) | {"front_s": front_s, "late_s": late_s},
-        "gateway": given.gateway,
+        "gateways": given.gateways,
         "quarter_seconds": len(steps),
         "step_error_p50": round(off[len(off) // 2], 3),
         "step_error_p90": round(off[int(0.9 * len(off))], 3),
@@ -204,41 +206,49 @@ def compared(
     front_s: float,
     late_s: float,
 ) -> dict[str, Any] | None:
+    """What was measured of a run and what is foretold of it; None where it can't be told."""
     about = run["about"]
-    if about["experiment"] in ("starved", "mixed"):
+    if about["experiment"] == "starved":
         return None
-    if about["arrangement"] != "laneway":
-        foretold = direct(run, config, front_s)
-    elif about["state"] == "cold":
-        foretold = through_laneway([run], config)
-    else:
-        before = [
-            one
-            for one in runs
-            if one["about"] | {"state": ""} == about | {"state": ""}
-            and one["about"]["state"] == "cold"
-        ]
-        foretold = through_laneway([*before, run], config)
-    measured = [row for row in run["records"] if row[STATUS] == OK]
-    row = {key: about[key] for key in ("experiment", "arrangement", "state", "repeat")}
-    for name, records in (("measured", measured), ("foretold", foretold)):
-        window = full_between(records)
-        assert window is not None
-        start, end = window
-        tokens = sum(one[OUTPUT] for one in records if start <= one[LAST] < end)
-        urgent = [
-            one[FIRST] - one[AT] for one in records if one[KIND] == "urgent" and one[AT] < end
-        ]
-        ends = [one[LAST] - one[AT] for one in records if one[KIND] == "low"]
-        row[name] = {"tok_s": round(tokens / (end - start)), "low_e2e_p50": quantile(ends, 0.5)}
-        row[name] |= {
-            f"urgent_ttft_{label}": round(
-                (quantile(urgent, share) or 0) + (late_s if name == "foretold" else 0), 4
-            )
-            for label, share in (("p50", 0.5), ("p95", 0.95))
-            if urgent
-        }
+    row = {key: about[key] for key in ("experiment", "arrangement", "gateway", "state", "repeat")}
+    measured = [record for record in run["records"] if record[STATUS] == OK]
+    row["measured"] = told(measured)
+    row["foretold"] = told(foretold(run, runs, config, front_s), late_s)
     return row
+
+
+def foretold(
+    run: dict[str, Any], runs: list[dict[str, Any]], config: EngineConfig, front_s: float
+) -> list[list[Any]]:
+    """The records of a run's arrivals as the model gives them."""
+    about = run["about"]
+    if about["arrangement"] != "laneway":
+        return direct(run, config, front_s)
+    if about["state"] == "cold":
+        return through_laneway([run], config)
+    before = [
+        one
+        for one in runs
+        if one["about"] | {"state": ""} == about | {"state": ""} and one["about"]["state"] == "cold"
+    ]
+    return through_laneway([*before, run], config)
+
+
+def told(records: list[list[Any]], late_s: float = 0.0) -> dict[str, float]:
+    """The figures of a run, in tokens/s and seconds."""
+    window = full_between(records)
+    assert window is not None
+    start, end = window
+    tokens = sum(one[OUTPUT] for one in records if start <= one[LAST] < end)
+    urgent = [one[FIRST] - one[AT] for one in records if one[KIND] == "urgent" and one[AT] < end]
+    ends = [one[LAST] - one[AT] for one in records if one[KIND] == "low"]
+    figures = {"tok_s": round(tokens / (end - start))}
+    for label, share in (("p50", 0.5), ("p95", 0.95)):
+        figures[f"low_e2e_{label}"] = round(quantile(ends, share) or 0, 3)
+    for label, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        if urgent:
+            figures[f"urgent_ttft_{label}"] = round((quantile(urgent, share) or 0) + late_s, 4)
+    return figures
 
 
 def direct(run: dict[str, Any], config: EngineConfig, front_s: float) -> list[list[Any]]:
