@@ -28,6 +28,7 @@ from gateway.presence import Presence
 from gateway.proxy import Proxy
 from gateway.publisher import Listener, Publisher
 from gateway.records import Recorder
+from gateway.resuming import resume
 from gateway.upstream import Upstream
 
 STALE_TICK_S = 5.0
@@ -94,6 +95,7 @@ class DataPlane:
             asyncio.create_task(self.publisher.run()),
             asyncio.create_task(self._cut_the_stuck()),
             asyncio.create_task(self.proxy.shadow.run()),
+            asyncio.create_task(resume(self.fleet)),
         ]
         # What has been loaded stays: the collector need not walk through it again and again, which
         # was a tenth of a request's cost.

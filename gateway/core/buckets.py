@@ -10,9 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from gateway.core.ledger import Loss, middle_ms
 from gateway.core.sketch import Sketch, pairs
 
 FINEST_S = 10
+# How the scheduler counts what a bucket's ``lost`` names.  Other codes never stood in its line.
+LOSS_OF: dict[str, Loss] = {
+    "queue_full": "rejected",
+    "tenant_queue_full": "rejected",
+    "tier_draining": "rejected",
+    "queue_timeout": "expired",
+    "deadline_exceeded": "expired",
+    "evicted": "evicted",
+    "displaced": "evicted",
+    "cancelled": "cancelled",
+    "client_disconnected": "cancelled",
+}
 
 
 class Bucket(NamedTuple):
@@ -84,6 +97,24 @@ def counts(text: str) -> Iterator[tuple[str, int]]:
     for pair in text.split():
         name, _, count = pair.rpartition(":")
         yield name, int(count)
+
+
+def lost_as(how: Loss, text: str) -> int:
+    """How many a stored ``lost`` has of one kind."""
+    return sum(count for code, count in counts(text) if LOSS_OF.get(code) == how)
+
+
+def judged(waits: str, lost: str, target_wait_ms: float) -> tuple[int, int]:
+    """How many of a bucket waited their time out, and how many of these for longer than the target.
+
+    As ``TierLedger`` judges them, but that a wait is known to 2.5 %, so one that near to the
+    target may count on either side.
+    """
+    stored = pairs(waits)
+    ended = dict(zip(stored[::2], stored[1::2], strict=True))
+    expired = lost_as("expired", lost)
+    late = sum(count for bucket, count in ended.items() if middle_ms(bucket) > target_wait_ms)
+    return sum(ended.values()) + expired, late + expired
 
 
 def text_of(counted: dict[str, int]) -> str:

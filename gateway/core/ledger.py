@@ -9,6 +9,8 @@ the line either.  Times of waiting requests are therefore whole seconds, rounded
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from itertools import chain
 from math import log
 from typing import Literal, NamedTuple
 
@@ -125,6 +127,16 @@ class TierLedger:
             self._minutes.append([minute, 0, 0])
         self._minutes[-1][1] += 1
         self._minutes[-1][2] += late
+
+    def remember(self, minutes: Iterable[tuple[int, int, int]]) -> None:
+        """Take over what an earlier process judged, as (minute, judged, late), so that the longer
+        windows of the burn do not begin anew.  The minute is of this ledger's clock."""
+        sums: dict[int, list[int]] = {}
+        for minute, judged, late in chain(minutes, self._minutes):
+            known = sums.setdefault(minute, [minute, 0, 0])
+            known[1] += judged
+            known[2] += late
+        self._minutes = deque((sums[minute] for minute in sorted(sums)), self._minutes.maxlen)
 
     def inherit(self, gone: TierLedger) -> None:
         """Count those who wait elsewhere until now; their tier's past goes with it."""

@@ -176,3 +176,24 @@ def test_a_minute_of_waits_forgets_the_minute_before():
 
     assert (minute.n, minute.worst_ms) == (20, 10)
     assert (ledger.waits(100_000).n, ledger.waits(100_000).worst_ms) == (40, 9_000)
+
+
+def test_what_an_earlier_process_judged_counts_in_the_long_windows_only():
+    ledger = TierLedger()
+    now_ms = 10_000 * 60_000
+    ledger.dispatched(now_ms, 5, rescued=False)
+
+    ledger.remember([(10_000 - 400, 50, 50), (10_000 - 300, 5, 1), (10_000, 4, 0)])
+
+    m5, m30, h1, h6 = ledger.burn(now_ms, overdue=0)
+    assert (m5, m30, h1) == (0, 0, 0)
+    assert h6 == pytest.approx(1 / 10 / 0.01)
+
+
+def test_events_after_remembering_join_the_minute_that_runs():
+    ledger = TierLedger()
+    ledger.remember([(7, 1, 1)])
+
+    ledger.dispatched(7 * 60_000, 90, rescued=False, late=False)
+
+    assert ledger.burn(7 * 60_000, overdue=0)[1] == pytest.approx(50)
