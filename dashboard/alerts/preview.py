@@ -6,7 +6,7 @@ from typing import NamedTuple
 from dashboard.alerts import past, wording
 from dashboard.alerts.metrics import MOST_URGENT, Metric
 from dashboard.alerts.models import AlertState, Incident, Rule
-from dashboard.alerts.would import Point, Would, would
+from dashboard.alerts.would import Would, would
 from dashboard.live.templatetags.units import span
 from gateway.core.policy import Tier
 from gateway.models import PolicyVersion
@@ -24,34 +24,39 @@ class Drawn(NamedTuple):
 
 
 class Preview(NamedTuple):
-    """``reach``: of how long a past it is told; "" where the metric is not stored."""
+    """``reach``: of how long a past it is told; "" where the metric is not stored, for ``why_not``."""
 
     reach: str
     total: Would
     drawn: Drawn | None
     metric: Metric
     says: str  # how a message would begin
+    caveat: str = ""
+    why_not: str = ""
 
 
 def of_rule(rule: Rule, now: datetime) -> Preview:
     tiers = past.judged_tiers(PolicyVersion.objects.newest_policy(), rule.tier, MOST_URGENT)
     if rule.metric not in past.STORED:
         says = _says(rule, tiers[0] if tiers else None, now)
-        return Preview("", Would(), None, rule.judged, says)
+        why_not = past.NOT_KEPT.get(rule.metric, "")
+        return Preview("", Would(), None, rule.judged, says, why_not=why_not)
     since = now - ASKED
-    reach = past.reaches_back(since, now)
-    total, worst = Would(), None
-    for tier in tiers:
-        for pool in [rule.pool] if rule.pool else past.pools(since):
-            points = past.points(rule.metric, pool, tier, since, now)
-            found = would(rule.as_rule(tier.target_wait_s), points)
-            total += found
-            if points and (worst is None or found > worst[0]):
-                worst = (found, tier, points)
-    drawn = _drawn(rule, worst[1], worst[2]) if worst else None
-    told = span(max(60, round(reach.total_seconds() / 60) * 60))
-    says = _says(rule, worst[1] if worst else tiers[0] if tiers else None, now)
-    return Preview(told, total, drawn, rule.judged, says)
+    reach = ASKED if rule.metric == past.TERM else past.reaches_back(since, now)
+    total = Would()
+    worst: tuple[Would, past.Told] | None = None
+    pools = [rule.pool] if rule.pool else past.pools(since)
+    for told in past.of_metric(rule.metric, pools, tiers, since, now):
+        found = would(rule.as_rule(told.tier.target_wait_s if told.tier else None), told.points)
+        total += found
+        if told.points and (worst is None or found > worst[0]):
+            worst = (found, told)
+    drawn = _drawn(rule, worst[1]) if worst else None
+    tier = worst[1].tier if worst else tiers[0] if tiers else None
+    says = _says(rule, tier, now)
+    reach_said = span(max(60, round(reach.total_seconds() / 60) * 60))
+    caveat = past.CAVEATS.get(rule.metric, "")
+    return Preview(reach_said, total, drawn, rule.judged, says, caveat)
 
 
 def _says(rule: Rule, tier: Tier | None, now: datetime) -> str:
@@ -72,10 +77,10 @@ def _says(rule: Rule, tier: Tier | None, now: datetime) -> str:
     return wording.title(Incident(rule_name=rule.name, pool=pool), [row], rule)
 
 
-def _drawn(rule: Rule, tier: Tier, points: list[Point]) -> Drawn:
-    limits = [
-        (severity, rule.threshold(severity, tier.target_wait_s)) for severity in ("warn", "crit")
-    ]
+def _drawn(rule: Rule, told: past.Told) -> Drawn:
+    tier, points = told.tier, told.points
+    target_s = tier.target_wait_s if tier else None
+    limits = [(severity, rule.threshold(severity, target_s)) for severity in ("warn", "crit")]
     known = [(severity, limit) for severity, limit in limits if limit is not None]
     values = [point.value for point in points]
     highest = max((value for value in values if value is not None), default=0.0)
@@ -95,7 +100,8 @@ def _drawn(rule: Rule, tier: Tier, points: list[Point]) -> Drawn:
         (severity, _height(limit, most), f"{severity} {wording.level(rule.judged, limit)}")
         for severity, limit in known
     ]
-    return Drawn(wording.tier(tier.name, tier.priority), path, lines)
+    name = wording.tier(tier.name, tier.priority) if tier else told.name
+    return Drawn(name, path, lines)
 
 
 def _height(value: float, most: float) -> float:

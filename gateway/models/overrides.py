@@ -58,6 +58,12 @@ class OverrideRows(AnnouncedRows["Override"]):
         span = (since, until)
         return self.filter(Q(begun_at__range=span) | Q(ended_at__range=span)).order_by("begun_at")
 
+    def lasting(self, since: datetime, until: datetime) -> "OverrideRows":
+        """Those that were in force at some moment of this span, in the order of their begin."""
+        over = Q(ended_at=None) | Q(ended_at__gte=since)
+        found = self.filter(over, begun_at__lte=until, ends_at__gte=since)
+        return found.order_by("begun_at")
+
     def of_tenant_alone(self, slug: str) -> "OverrideRows":
         """What was done to waiting requests of this tenant and of nobody else."""
         return self.filter(selection__tenant=[slug])
