@@ -38,12 +38,14 @@ class Journey:
         "first_byte_at",
         "forwarded",
         "id",
+        "left_running",
         "outcome",
         "placement",
         "pool",
         "reader",
         "reply",
         "request",
+        "reserved",
         "shown_id",
         "span",
         "status",
@@ -77,6 +79,8 @@ class Journey:
         self.dispatched_at: float | None = None
         self.first_byte_at: float | None = None
         self.forwarded = False  # a byte of the model server's answer has left for the caller
+        self.reserved = 0  # what it was expected to cost
+        self.left_running = False  # its caller, or who cancelled it, did not wait for the end
         self.outcome = "failed"
         self.code = ""
         self.status = 0
@@ -132,12 +136,26 @@ class Journey:
         """Real usage where the model server told it, else what was seen passing by."""
         return self.reader.usage() if self.reader is not None else self.usage
 
-    def cost(self) -> int:
-        """The slot's real cost in the scheduler's units; 0 if the model server did nothing."""
-        if self.first_byte_at is None or self.call is None:
-            return 0
-        usage = self.tokens()
-        return wire.cost(usage, self.call.prompt_tokens)
+    def cost(self) -> int | None:
+        """The slot's real cost in the scheduler's units; None: the model server did nothing."""
+        if self.call is None:
+            return None
+        if self.first_byte_at is not None:
+            return wire.cost(self.tokens(), self.call.prompt_tokens)
+        return self._unseen_cost(self.call) if self.left_running else None
+
+    def _unseen_cost(self, call: wire.Call) -> int:
+        """Of what ran and was broken off before a byte of it came: at most what was expected.
+
+        Were it nothing, a caller could have work done for ever beside its quota and its share, by
+        leaving each time before the end.  A plain answer is silent until then, so its output is
+        told by the time, a token an engine step; a stream that is silent has none yet.
+        """
+        output_tokens = 0
+        if self.backend is not None and not call.stream and self.family != "pooling":
+            output_tokens = int(call.sequences * self.service_s / self.backend.law.step_s)
+        usage = wire.Usage(completion_tokens=output_tokens)
+        return min(self.reserved, wire.cost(usage, call.prompt_tokens))
 
     @property
     def e2e_s(self) -> float:

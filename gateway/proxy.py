@@ -168,6 +168,7 @@ class Proxy:
         )
         pool.refuse_if_dark(call.model)
         cost, footprint = pool.work_of(call, caller.tenant, wanted.task_type)
+        journey.reserved = cost
         expires_at_ms = pool.latest_start_ms(wanted.tier, deadline_s(journey.request.headers))
         self.quotas.refuse_too_many(caller)
         with self.shadow.beside(journey, cost):
@@ -194,8 +195,9 @@ class Proxy:
             await progress.told(journey, turn.taken())
             await self._in_slot(journey, pool, turn)
         finally:
-            turn.leave(journey.cost())
-            self.quotas.settle(charged, journey.cost() or None)
+            real_cost = journey.cost()
+            turn.leave(real_cost or 0)
+            self.quotas.settle(charged, real_cost)
 
     async def _in_slot(self, journey: Journey, pool: Pool, turn: Turn) -> None:
         """Send it; once more if nothing came of it and no byte was forwarded."""
@@ -217,6 +219,9 @@ class Proxy:
                     await self._pass_on(journey, backend, wire.outgoing(call, number), number)
                 pool.learn(journey)
                 return
+            except asyncio.CancelledError:
+                journey.left_running = True
+                raise
             except Overloaded:
                 pool.steering.overloaded(backend)
             except UpstreamError as error:
@@ -243,14 +248,14 @@ class Proxy:
             streaming=call.stream,
         ) as response:
             first = await response.next()
-            if not first.startswith(COMMENT):
-                journey.first_byte()
             backend.answered(journey.id, first)
             if response.status >= 400:
-                _raise_for(response.status, await _collect(response, first))
+                _raise_for(journey, response.status, await _collect(response, first))
             if first.startswith(EARLY_ERROR):
                 event = first.removeprefix(b"data: ").split(b"\n", 1)[0]
-                _raise_for(errors.status_in(event), event)
+                _raise_for(journey, errors.status_in(event), event)
+            if not first.startswith(COMMENT):
+                journey.first_byte()
             if call.stream and response.headers.get("content-type", "").startswith("text/event"):
                 await self._relay_stream(journey, response, first)
             else:
@@ -354,12 +359,14 @@ async def _collect(response: Response, first: bytes) -> bytes:
     return b"".join(pieces)
 
 
-def _raise_for(status: int, body: bytes) -> NoReturn:
-    """A failure the model server told us of: its overload and its death are not the caller's."""
+def _raise_for(journey: Journey, status: int, body: bytes) -> NoReturn:
+    """A failure the model server told us of: its overload and its death are not the caller's, and
+    are no answer."""
     if errors.is_overload(status, body):
         raise Overloaded
     if errors.is_dead_engine(status, body):
         raise BrokenBeforeHead("the engine is dead")
+    journey.first_byte()
     raise errors.from_vllm(status, body)
 
 

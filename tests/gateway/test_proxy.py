@@ -6,6 +6,7 @@ import json
 import msgspec
 import pytest
 
+from gateway.core import capacity
 from gateway.core.policy import KeyRules, Limits, TenantRules, default_policy
 from tests.support.clock import until
 
@@ -418,6 +419,40 @@ async def test_a_caller_that_left_while_waiting_gets_its_tokens_back(gateway):
         after = dict(gateway.proxy.quotas._tats)
 
     assert after == before
+
+
+@with_limits
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_caller_that_leaves_what_runs_pays_for_what_was_done(gateway, stream):
+    gateway.pool.backends["gpu-1"].law = capacity.Law(step_s=1e-6)  # much is done in no time
+    async with gateway.chat(stream=stream, max_tokens=50) as leaving:
+        await until(lambda: gateway.vllm.generations)
+        reserved = dict(gateway.proxy.quotas._tats)
+        [journey] = gateway.proxy.register.journeys.values()
+        leaving.hang_up()
+        await leaving.done()
+    await until(lambda: gateway.in_flight == 0)
+
+    paid = gateway.proxy.quotas._tats
+    assert paid["tenant:acme:requests"] == reserved["tenant:acme:requests"]
+    refunded_us = reserved["tenant:acme:tokens"] - paid["tenant:acme:tokens"]
+    assert refunded_us == (100_000 if stream else 0)  # 100 tokens at 60,000 a minute: no output yet
+    assert journey.cost() == (journey.reserved - 100 if stream else journey.reserved)
+
+
+async def test_what_an_overloaded_server_turned_away_has_begun_nothing(gateway):
+    async with gateway.chat("chat", stream=False) as call:
+        await until(lambda: gateway.vllm.generations)
+        [journey] = gateway.proxy.register.journeys.values()
+        busy = {"message": "The engine is currently busy", "type": "x", "code": 503}
+        gateway.vllm.generations[0].reply(503, {"error": busy})
+        await until(lambda: len(gateway.vllm.generations) == 2)
+        begun = journey.first_byte_at
+        gateway.vllm.generations[1].finish()
+        await call.done()
+
+    assert begun is None
+    assert journey.first_byte_at > journey.dispatched_at
 
 
 # How many requests a key has at once
