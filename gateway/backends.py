@@ -94,6 +94,7 @@ class Fleet:
         del pool.backends[backend.name]
         pool.queue.apply([RemoveBackend(backend.name)])
         pool.steering.share_out()
+        pool.watch_darkness()
 
     # What there is
 
@@ -176,7 +177,7 @@ class Fleet:
         """One round of questions; whether the server showed its metrics.  It is healthy when it
         says so: a server whose figures are away is still served."""
         now = asyncio.get_running_loop().time()
-        headers = {"authorization": f"Bearer {backend.api_key}"} if backend.api_key else {}
+        headers = _authorization(backend)
         base = backend.row.url
         (await self._http.get(f"{base}/health", headers=headers)).raise_for_status()
         if not backend.up or now - backend.discovered_at > DISCOVERY_S:
@@ -209,15 +210,23 @@ class Fleet:
         body = {"model": model, "prompt": "a", "max_tokens": 1, "priority": PROBE_PRIORITY}
         try:
             answer = await self._http.post(
-                f"{backend.row.url}/v1/completions", json=body, timeout=PROBE_TIMEOUT_S
+                f"{backend.row.url}/v1/completions",
+                json=body,
+                headers=_authorization(backend),
+                timeout=PROBE_TIMEOUT_S,
             )
         except httpx.HTTPError:
             pool.steering.failed(backend)
             return
-        if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+        refuses_us = answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+        if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR and not refuses_us:
             pool.steering.succeeded(backend)
         else:
             pool.steering.failed(backend)
+
+
+def _authorization(backend: Backend) -> dict[str, str]:
+    return {"authorization": f"Bearer {backend.api_key}"} if backend.api_key else {}
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -106,7 +106,9 @@ class Pool:
             raise errors.no_backend(model)
 
     def watch_darkness(self) -> None:
-        if any(backend.up for backend in self.backends.values()):
+        serving = bool(self.steering.serving())
+        self.queue.unserved = not serving
+        if serving:
             self._dark_since = None
         elif self._dark_since is None:
             self._dark_since = asyncio.get_running_loop().time()

@@ -224,6 +224,10 @@ class Proxy:
                 raise
             except Overloaded:
                 pool.steering.overloaded(backend)
+            except errors.GatewayError as error:
+                if error.code == "upstream_error":
+                    pool.steering.erred(backend)
+                raise
             except UpstreamError as error:
                 self.fleet.failed(pool, backend, error)
                 worth_it = not journey.forwarded and not retried and isinstance(error, RETRYABLE)

@@ -97,6 +97,8 @@ class Turn:
                 self._future.set_exception(errors.queue_full(code, wait_s))
             case Expire(waited_ms=waited_ms) if self._passed_own_deadline:
                 self._future.set_exception(errors.deadline_exceeded(waited_ms / 1000))
+            case Expire() if self._queue.unserved:
+                self._future.set_exception(errors.no_backend(self._submit.model))
             case Expire(waited_ms=waited_ms):
                 wait_s = self._queue.drain_estimate_s()
                 self._future.set_exception(errors.queue_timeout(waited_ms / 1000, wait_s))
@@ -127,6 +129,7 @@ class Queue:
         self.forecast = Forecast(self.scheduler)
         self.turns: dict[str, Turn] = {}
         self.drain_reasons: dict[str, str] = {}  # by tier: what those refused are told
+        self.unserved = True  # no server is in service: then nobody waited for others' sake
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_ms: int | None = None
 

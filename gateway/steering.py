@@ -52,6 +52,13 @@ class Steering:
         if backend.breaker.failed(self._queue.now_ms(), jitter):
             self.share_out()
 
+    def erred(self, backend: Backend) -> None:
+        """It answered that it had failed: quick answers like that would draw the whole line.  Yet it
+        lives, so the last one in service stays: a request that makes every server fail must not
+        take the pool from everybody else."""
+        if any(other is not backend for other in self.serving()):
+            self.failed(backend)
+
     def succeeded(self, backend: Backend) -> None:
         """A request or a probe was answered.  After a probe the limit is found anew."""
         was_open = backend.breaker.is_open
@@ -82,14 +89,14 @@ class Steering:
             backend,
             backend.figures.scrape if shown else None,
             self._queue.now_ms(),
-            serving=self._in_service(),
+            serving=self.serving(),
             shows_metrics=shown or backend.figures.at_s > 0,
         )
         self.share_out()
 
     # What follows
 
-    def _in_service(self) -> list[Backend]:
+    def serving(self) -> list[Backend]:
         """The servers to send to.  When more than half are broken but some are not, the least bad
         stay in service: fewer would only break under the load of all."""
         usable = [backend for backend in self._backends.values() if backend.usable]
@@ -102,7 +109,7 @@ class Steering:
 
     def share_out(self) -> None:
         """Tell the scheduler what each server may run."""
-        serving = self._in_service()
+        serving = self.serving()
         resting = [one for one in self._backends.values() if one not in serving]
         ops = self._law.share_out(serving, self._queue.now_ms())
         self._queue.apply([*ops, *map(_closed, resting)])

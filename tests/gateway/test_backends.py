@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from msgspec.structs import replace
 
 from gateway import backends, pools
 from gateway.auth import Directory
@@ -115,6 +116,62 @@ async def test_a_line_does_not_wait_for_ever(gateway, monkeypatch):
     await gateway.vllm.start()
 
 
+async def test_a_line_does_not_wait_for_ever_for_a_server_that_only_says_it_is_well(
+    gateway, monkeypatch
+):
+    monkeypatch.setattr(pools, "NO_BACKEND_TTL_S", 0.2)
+    for _ in range(5):
+        gateway.pool.steering.failed(gateway.pool.backends["gpu-1"])
+
+    async with gateway.chat("chat") as waiting:
+        await waiting.done()
+
+    assert (waiting.status, waiting.json()["error"]["code"]) == (503, "no_backend")
+
+
+SHORT = replace(
+    default_policy(),
+    tiers=tuple(replace(t, target_wait_s=0.1, max_wait_s=0.2) for t in default_policy().tiers),
+)
+
+
+@pytest.mark.parametrize("policy", [SHORT])
+async def test_who_waits_too_long_for_no_server_at_all_met_no_limit(gateway):
+    await gateway.vllm.stop()
+    await until(lambda: not gateway.pool.backends["gpu-1"].up)
+    async with gateway.chat("chat") as waiting:
+        await waiting.done()
+    await gateway.vllm.start()
+
+    assert (waiting.status, waiting.json()["error"]["code"]) == (503, "no_backend")
+    assert "x-should-retry" not in waiting.headers
+
+
+@pytest.mark.parametrize("status", [500, 401])
+async def test_a_server_that_answers_with_errors_does_not_draw_the_line(two, status):
+    gateway, servers = two
+    servers[0].status = status
+    servers[1].automatic = True
+
+    first = [await ask_many(gateway) for _ in range(2)]
+    assert {502, 200} == {*first[0], *first[1]}
+    assert gateway.pool.backends["gpu-1"].breaker.is_open
+    assert await ask_many(gateway) == [200] * 8
+
+
+async def test_the_last_server_is_asked_on_whatever_it_answers(gateway):
+    gateway.vllm.status = 500
+    statuses = []
+    for _ in range(6):
+        async with gateway.chat("chat", stream=False) as call:
+            statuses.append((await call.done()).status)
+    gateway.vllm.status, gateway.vllm.automatic = 200, True
+    async with gateway.chat("chat", stream=False) as well:
+        await well.done()
+
+    assert (statuses, well.status) == ([502] * 6, 200)
+
+
 async def test_five_broken_answers_close_the_way_to_a_server(two):
     gateway, servers = two
     sick = gateway.pool.backends["gpu-1"]
@@ -131,6 +188,7 @@ async def test_one_tiny_completion_opens_the_way_again(two):
     sick = gateway.pool.backends["gpu-1"]
     for _ in range(5):
         gateway.pool.steering.failed(sick)
+    sick.api_key = "of-the-server"
     sick.breaker.open_until_ms = gateway.pool.queue.now_ms()
     servers[0].automatic = True
 
@@ -138,6 +196,21 @@ async def test_one_tiny_completion_opens_the_way_again(two):
 
     probe = servers[0].generations[0]
     assert (probe.path, probe.body["max_tokens"]) == ("/v1/completions", 1)
+    assert probe.headers["authorization"] == "Bearer of-the-server"
+
+
+@pytest.mark.parametrize("status", [500, 401])
+async def test_a_tiny_completion_that_fails_keeps_the_way_closed(two, status):
+    gateway, servers = two
+    sick = gateway.pool.backends["gpu-1"]
+    servers[0].status = status
+    for _ in range(5):
+        gateway.pool.steering.failed(sick)
+    due_ms = sick.breaker.open_until_ms = gateway.pool.queue.now_ms()
+
+    await until(lambda: sick.breaker.open_until_ms != due_ms)
+
+    assert sick.breaker.is_open
 
 
 async def test_when_most_are_broken_the_least_bad_stay_in_service():

@@ -84,6 +84,7 @@ class FakeVLLM:
     def __init__(self) -> None:
         self.generations: list[Generation] = []
         self.automatic = False
+        self.status = 200  # another: what every generation is answered with
         self.healthy = True
         self.metrics = ""
         self.server_info: object = None  # closed, as it usually is
@@ -136,7 +137,9 @@ class FakeVLLM:
             self._tell(known)
             return True
         self.generations.append(known)
-        if self.automatic:
+        if self.status != 200:
+            known.reply(self.status, {"error": {"message": "no", "code": self.status}})
+        elif self.automatic:
             known.finish()
         elif known.streams:
             known.start()
