@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gateway import errors, keys
 from gateway.auth import Caller
-from gateway.core.explain import Explanation
+from gateway.core.explain import Explanation, explain
 from gateway.exchange import Reply, Request
 from gateway.journey import Journey
 
@@ -187,7 +187,7 @@ def _explained(journey: Journey) -> Explanation | None:
     if journey.pool is None or journey.dispatch is not None:
         return None
     queue = journey.pool.queue
-    return queue.scheduler.explain(journey.id, queue.now_ms())
+    return explain(queue.scheduler, journey.id, queue.now_ms())
 
 
 def _view(journey: Journey, why: Explanation | None, *, over: bool = False) -> RequestView:

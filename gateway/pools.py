@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway import errors
 from gateway.backend import Backend, Cards
-from gateway.core import estimate
+from gateway.core import estimate, outlook
 from gateway.core.breaker import RetryBudget
 from gateway.core.canary import Canary
 from gateway.core.policy import Policy, Tier
@@ -123,7 +123,9 @@ class Pool:
     def view(self, head: int = HEAD) -> PoolView:
         """The line as the pages see it, with the first ``head`` of those who wait."""
         now_ms = self.queue.now_ms()
-        line = self.queue.scheduler.look(now_ms, head, self.queue.forecast.expect_at(now_ms))
+        line = outlook.look(
+            self.queue.scheduler, now_ms, head, self.queue.forecast.expect_at(now_ms)
+        )
         engines = [backend.view() for backend in self.backends.values()]
         tokens_per_s = {tier: rate.per_s(now_ms) for tier, rate in self.produced.items()}
         short = self.steering.urgent_is_short

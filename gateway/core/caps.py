@@ -5,9 +5,8 @@ Questions only; the scheduler acts on the answers.
 
 from __future__ import annotations
 
-from gateway.core.flows import Request
+from gateway.core.flows import Request, TenantState, TierState
 from gateway.core.ops import RejectCode
-from gateway.core.standing import TenantState, TierState
 from gateway.core.waitlist import Waitlist
 
 

@@ -4,22 +4,19 @@ Values only: the sentences for people are made from them elsewhere, and the rule
 tier is known to whoever submitted the request.
 """
 
-from __future__ import annotations
-
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from msgspec import Struct
 
 from gateway.core import lending
-from gateway.core.flows import TOP, WAITING, Flow, Request, aged, next_step_age_ms
+from gateway.core.flows import WAITING, Flow, Request
+from gateway.core.levels import TOP, aged, next_step_age_ms
 from gateway.core.ordering import TAG_SCALE
 from gateway.core.outlook import backend_lines, upcoming
 from gateway.core.overdue import earlier_cost
+from gateway.core.scheduler import Scheduler
 from gateway.core.snapshot import BackendLine
-
-if TYPE_CHECKING:
-    from gateway.core.scheduler import Scheduler
 
 EXACT_PLACES = 200
 TOP_AHEAD = 5
@@ -117,7 +114,7 @@ def explain(scheduler: Scheduler, id: str, now_ms: int) -> Explanation | None:
     exact = _exact_place(scheduler, request) if flow.level is not None else None
     rough = 1 + sum(row.waiting for row in ahead) if flow.level is not None else None
     rescue_ms = None
-    if scheduler.rescue_permille and flow.level is not None:
+    if scheduler.slots.rescue_permille and flow.level is not None:
         rescue_ms = max(request.arrived_ms + terms.target_wait_ms, flow.unparked_ms)
     return Explanation(
         id=id,
@@ -137,7 +134,7 @@ def explain(scheduler: Scheduler, id: str, now_ms: int) -> Explanation | None:
         ahead=tuple(ahead[:TOP_AHEAD]),
         ahead_waiting=sum(row.waiting for row in ahead),
         ahead_cost=sum(row.cost for row in ahead),
-        binds=_binds(scheduler, flow, urgent=level >= scheduler.urgent_threshold),
+        binds=_binds(scheduler, flow, urgent=level >= scheduler.slots.urgent_threshold),
         backends=backend_lines(scheduler),
         rescue_in_ms=None if rescue_ms is None else rescue_ms - now_ms,
         bound_cost=None if rescue_ms is None else _bound_cost(scheduler, rescue_ms),
@@ -149,16 +146,16 @@ def _binds(scheduler: Scheduler, flow: Flow, *, urgent: bool) -> Binds:
         return "paused"
     if flow.parked:
         return "tenant_cap"
-    backends = scheduler.backends
+    backends = scheduler.slots.backends
     if not any(backend.open for backend in backends.by_name.values()):
         return "no_backend"
     if not backends.room(urgent=urgent):
         return "holdback" if backends.room(urgent=True) else "limit"
     if urgent:
         return "turn"
-    if scheduler.pace.binds:
+    if scheduler.slots.pace.binds:
         return "pace"
-    first = lending.claimant(scheduler) or scheduler.line.strict.best()
+    first = lending.claimant(scheduler.line, backends) or scheduler.line.strict.best()
     if first and first.head and not backends.room(urgent=False, footprint=first.head.footprint):
         return "guard"
     return "turn"
@@ -167,4 +164,4 @@ def _binds(scheduler: Scheduler, flow: Flow, *, urgent: bool) -> Binds:
 def _bound_cost(scheduler: Scheduler, rescue_ms: int) -> int:
     """(B + c_max) / share, B being the cost of all that wait with a deadline no later."""
     earlier = earlier_cost(scheduler, rescue_ms)
-    return -(-(earlier + scheduler.largest_cost) * 1000 // scheduler.rescue_permille)
+    return -(-(earlier + scheduler.largest_cost) * 1000 // scheduler.slots.rescue_permille)

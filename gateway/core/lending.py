@@ -5,28 +5,21 @@ urgent requests alone: urgent and overdue ones never ask, so the levels and the 
 stand.  The counts are the line's own; what a reservation does to the order is decided here.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from gateway.core.flows import Flow
-from gateway.core.standing import TenantState
-
-if TYPE_CHECKING:
-    from gateway.core.scheduler import Scheduler
+from gateway.core.flows import Flow, TenantState
+from gateway.core.placing import Backends
+from gateway.core.waitlist import Waitlist
 
 MOST_PERCENT = 80  # of the base limit: the rest is never owed, so nobody is shut out for good
 
 
-def owed(scheduler: Scheduler) -> dict[TenantState, int]:
+def owed(line: Waitlist, backends: Backends) -> dict[TenantState, int]:
     """Slots that tenants lack of their own, for as many requests as could go; at least 1 each.
 
     Where all reservations together are over their share of the base limit, which changes by the
     second, each is cut in proportion.
     """
-    line = scheduler.line
     reserved = sum(line.reservations.values())
-    most = min(reserved, scheduler.backends.base_limit * MOST_PERCENT // 100)
+    most = min(reserved, backends.base_limit * MOST_PERCENT // 100)
     owed: dict[TenantState, int] = {}
     for slug, own in line.reservations.items():
         tenant = line.tenants.get(slug)
@@ -38,11 +31,11 @@ def owed(scheduler: Scheduler) -> dict[TenantState, int]:
     return owed
 
 
-def claimant(scheduler: Scheduler) -> Flow | None:
+def claimant(line: Waitlist, backends: Backends) -> Flow | None:
     """Who goes in place of the first in line, once all that is free is owed: the first of the
     owners' own flows.  None: a slot can be lent."""
-    owners = owed(scheduler)
-    if not owners or scheduler.backends.free > sum(owners.values()):
+    owners = owed(line, backends)
+    if not owners or backends.free > sum(owners.values()):
         return None
     return min((flow for tenant in owners for flow in _able(tenant)), key=_place)
 

@@ -13,7 +13,7 @@ Order is decided with integers alone (ms, cost, tags of cost * 1000 / weight); t
 lower arrival number ``seq``.  Heaps hold flows, not requests.  Entries are never searched for:
 one that no longer tells the truth about its flow is dropped when it reaches the top.
 
-Counts, limits and decisions live in ``scheduler``; nothing here knows a backend.
+Counts, limits and decisions live in ``scheduler`` and ``slots``; nothing here knows a backend.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush, heapreplace
 
-from gateway.core.flows import BOTTOM, SLACK, TOP, Flow
+from gateway.core.flows import SLACK, Flow
+from gateway.core.levels import BOTTOM, TOP
 
 TAG_SCALE = 1000
 

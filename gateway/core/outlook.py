@@ -4,17 +4,17 @@
 disagree with what happens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush, heapreplace, merge
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from gateway.core import overdue
-from gateway.core.flows import TOP, WAITING, Flow, Request, aged, next_step_age_ms, seq_of
+from gateway.core.flows import WAITING, Flow, Request, TierState, seq_of
+from gateway.core.levels import TOP, aged, next_step_age_ms
 from gateway.core.ordering import TAG_SCALE
 from gateway.core.overdue import Overdue
+from gateway.core.scheduler import Scheduler
 from gateway.core.snapshot import (
     BackendLine,
     BurnView,
@@ -26,11 +26,7 @@ from gateway.core.snapshot import (
     seconds,
     wait_view,
 )
-from gateway.core.standing import TierState
-
-if TYPE_CHECKING:
-    from gateway.core.scheduler import Scheduler
-    from gateway.core.waitlist import Waitlist
+from gateway.core.waitlist import Waitlist
 
 # A tier and the cost that goes before → the p50 and p90 of the wait in seconds, where known.
 Expect = Callable[[str, int], tuple[float, float] | None]
@@ -84,7 +80,7 @@ def upcoming(scheduler: Scheduler) -> Iterator[Place]:
     now_ms = line.now_ms
     heaps = [list(heap) for heap in line.strict.heaps]
     clock = list(line.strict.clock)
-    overdue = list(line.rescue.by_deadline.heap) if scheduler.rescue_permille else []
+    overdue = list(line.rescue.by_deadline.heap) if scheduler.slots.rescue_permille else []
     strict_pass, rescue_pass = line.rescue.strict_pass, line.rescue.rescue_pass
     active = line.rescue.active
     ghosts: dict[Flow, _Ghost] = {}
@@ -127,9 +123,9 @@ def upcoming(scheduler: Scheduler) -> Iterator[Place]:
         assert level is not None
         yield Place(request, level)
         if rescued:
-            rescue_pass += request.cost * (1000 - scheduler.rescue_permille)
+            rescue_pass += request.cost * (1000 - scheduler.slots.rescue_permille)
         else:
-            strict_pass += request.cost * scheduler.rescue_permille
+            strict_pass += request.cost * scheduler.slots.rescue_permille
             clock[TOP - level] = max(clock[TOP - level], ghost.tag)
         ghost.tag = ghost.finish[level] = ghost.tag + request.cost * TAG_SCALE // flow.weight
         if ghost.advance(flow, now_ms, clock) and ghost.level is not None and ghost.head:
@@ -142,7 +138,7 @@ def held(scheduler: Scheduler) -> Iterator[Request]:
     return (r for r in merge(*lines, key=seq_of) if r.state == WAITING)
 
 
-def look(scheduler: Scheduler, now_ms: int, head: int, expect: Expect) -> Line:
+def look(scheduler: Scheduler, now_ms: int, head: int = 50, expect: Expect = unknown) -> Line:
     line = scheduler.line
     late = overdue.watch(scheduler, now_ms)
     ahead = 0
@@ -156,8 +152,8 @@ def look(scheduler: Scheduler, now_ms: int, head: int, expect: Expect) -> Line:
     ]
     return Line(
         version=line.version,
-        urgent_threshold=scheduler.urgent_threshold,
-        in_flight=scheduler.in_flight,
+        urgent_threshold=scheduler.slots.urgent_threshold,
+        in_flight=scheduler.slots.in_flight,
         waiting=line.waiting,
         backends=backend_lines(scheduler),
         tiers=tuple(
@@ -185,7 +181,7 @@ def _groups(line: Waitlist, now_ms: int) -> Iterator[GroupView]:
 def backend_lines(scheduler: Scheduler) -> tuple[BackendLine, ...]:
     return tuple(
         BackendLine(b.name, b.in_flight, b.base_limit, b.held_back, b.open)
-        for b in scheduler.backends.by_name.values()
+        for b in scheduler.slots.backends.by_name.values()
     )
 
 

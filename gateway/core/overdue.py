@@ -6,24 +6,10 @@ later.  Here it is watched in the running line, from the first look at which a r
 longest overdue of its tier.
 """
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
-
-from gateway.core.flows import Flow, Request
-
-if TYPE_CHECKING:
-    from gateway.core.scheduler import Scheduler
-    from gateway.core.standing import TierState
-
-
-class Mark(NamedTuple):
-    """A request that was seen to be the longest overdue of its tier, and what stood before it."""
-
-    request: Request
-    terms: tuple[int, int]  # version and share: another policy owes something else
-    dispatched_cost: int  # of the pool, until then
-    earlier_cost: int  # B
+from gateway.core.flows import Flow, Mark, TierState
+from gateway.core.scheduler import Scheduler
 
 
 class Overdue(NamedTuple):
@@ -72,16 +58,16 @@ def earlier_cost(scheduler: Scheduler, deadline_ms: int) -> int:
 
 
 def _used(scheduler: Scheduler, tier: TierState, flow: Flow) -> float | None:
-    if not scheduler.rescue_permille:
+    if not scheduler.slots.rescue_permille:
         return None
     assert flow.head is not None
     line = scheduler.line
-    terms = line.version, scheduler.rescue_permille
+    terms = line.version, scheduler.slots.rescue_permille
     mark = tier.mark
     same = mark is not None and mark.request is flow.head and mark.terms == terms
     if mark is None or not same or line.unsettled:  # while flows change version, deadlines move
         earlier = earlier_cost(scheduler, flow.deadline_ms)
-        mark = tier.mark = Mark(flow.head, terms, scheduler.dispatched_cost, earlier)
-    passed = scheduler.dispatched_cost - mark.dispatched_cost
+        mark = tier.mark = Mark(flow.head, terms, scheduler.slots.dispatched_cost, earlier)
+    passed = scheduler.slots.dispatched_cost - mark.dispatched_cost
     owed = mark.earlier_cost + scheduler.largest_cost
-    return passed * scheduler.rescue_permille / 1000 / owed
+    return passed * scheduler.slots.rescue_permille / 1000 / owed

@@ -4,28 +4,26 @@
 
 One call does, in this order: what has come due by itself (an edit under way, ageing steps,
 expiries), the operations as given, then dispatches until nothing more may run.  What waits is
-kept by ``waitlist`` and ordered by ``ordering``; ``caps`` says who has to go, ``placing`` where a
-request may run; ``outlook`` and ``explain`` read the line and change nothing.
+kept by ``waitlist`` and ordered by ``ordering``; ``caps`` says who has to go, ``slots`` who runs.
+``outlook`` and ``explain`` read all this and change nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from gateway.core import caps, explain, lending, outlook
-from gateway.core.flows import GONE, IN_FLIGHT, TOP, WAITING, Flow, Request
+from gateway.core import caps
+from gateway.core.flows import GONE, IN_FLIGHT, WAITING, Request, TenantState, TierState
 from gateway.core.ledger import Loss
 from gateway.core.ops import (
     Boost,
     Cancel,
     Decision,
-    Dispatch,
     Drain,
     Edit,
     Evict,
     Evicted,
     Expire,
-    Lane,
     Move,
     Op,
     Pace,
@@ -38,32 +36,22 @@ from gateway.core.ops import (
     SetBackend,
     Submit,
 )
-from gateway.core.ordering import TAG_SCALE
-from gateway.core.placing import Backends, PaceBucket, Stops
 from gateway.core.policy import Policy
-from gateway.core.snapshot import Line
-from gateway.core.standing import TenantState, TierState
+from gateway.core.slots import Slots
 from gateway.core.waitlist import Waitlist
 
 AGEING_GRAIN_MS = 50  # ageing steps are waited for this coarsely; any call brings all up to date
 MOST_BOOST = 5
-STRICT: Lane = "strict"
-RESCUE: Lane = "rescue"
-RESERVED: Lane = "reserved"
 
 
 class Scheduler:
     """The line of one pool.  Time is whole milliseconds that never go back."""
 
     def __init__(self, policy: Policy, version: int = 0) -> None:
-        self.in_flight = 0
         self.line = Waitlist(policy, version)
-        self.backends = Backends()
-        self.stops = Stops()
-        self.pace = PaceBucket()
+        self.slots = Slots(self.line)
         self.requests: dict[str, Request] = {}
         self.largest_cost = 1  # since the pool was last empty
-        self.dispatched_cost = 0
         self._seq = 0
         self._decisions: list[Decision] = []
         self._acts: dict[type, Callable[..., None]] = {
@@ -75,13 +63,12 @@ class Scheduler:
             Move: self._move,
             Evict: self._evict,
             SetBackend: self._set_backend,
-            RemoveBackend: lambda op: self.backends.remove(op.name),
+            RemoveBackend: lambda op: self.slots.backends.remove(op.name),
             Edit: self._edit,
             Pause: self._pause,
             Drain: self._drain,
             Pace: self._set_pace,
         }
-        self._follow(policy)
 
     def apply(self, ops: Iterable[Op], now_ms: int) -> list[Decision]:
         """Take in what has happened; the answer is what follows from it, in order.
@@ -95,7 +82,7 @@ class Scheduler:
         decisions = self._decisions = []
         line = self.line
         line.now_ms = now_ms
-        self.pace.refill(now_ms)
+        self.slots.pace.refill(now_ms)
         line.rekey_some()
         if line.waiting:
             line.age()
@@ -103,8 +90,8 @@ class Scheduler:
             self._give_up(expiry[2])
         for op in ops:
             self._acts[type(op)](op)
-        self._dispatch()
-        if line.waiting or self.in_flight:
+        decisions += self.slots.fill()
+        if line.waiting or self.slots.in_flight:
             line.sweep()
         elif line.tenants:
             line.clear()
@@ -131,12 +118,9 @@ class Scheduler:
             moments.append(-(-step[0] // AGEING_GRAIN_MS) * AGEING_GRAIN_MS)
         if expiry := line.next_expiry():
             moments.append(expiry[0])
-        if (free_at_ms := self.pace.free_at_ms) is not None:
+        if (free_at_ms := self.slots.pace.free_at_ms) is not None:
             moments.append(free_at_ms)
         return min(moments, default=None)
-
-    def look(self, now_ms: int, head: int = 50, expect: outlook.Expect = outlook.unknown) -> Line:
-        return outlook.look(self, now_ms, head, expect)
 
     def waits(self, id: str) -> bool:
         return self._waiter(id) is not None
@@ -144,9 +128,6 @@ class Scheduler:
     def _waiter(self, id: str) -> Request | None:
         request = self.requests.get(id)
         return request if request is not None and request.state == WAITING else None
-
-    def explain(self, id: str, now_ms: int) -> explain.Explanation | None:
-        return explain.explain(self, id, now_ms)
 
     # Operations
 
@@ -206,7 +187,9 @@ class Scheduler:
             return "tier_draining"
         if caps.over(line, tier, tenant, cost) is None:
             return None
-        self._dispatch()  # nobody is refused a place while the line can still move
+        self._decisions += (
+            self.slots.fill()
+        )  # nobody is refused a place while the line can still move
         code = caps.over(line, tier, tenant, cost)
         if code != "displaced":
             return code
@@ -247,7 +230,7 @@ class Scheduler:
         request = self.requests.get(op.id)
         if request and request.state == IN_FLIGHT:
             del self.requests[op.id]
-            self._free(request, op.cost)
+            self.slots.free(request, op.cost)
 
     def _cancel(self, op: Cancel) -> None:
         if request := self._waiter(op.id):
@@ -263,7 +246,7 @@ class Scheduler:
     def _retry(self, op: Retry) -> None:
         request = self.requests.get(op.id)
         if request and request.state == IN_FLIGHT:
-            self._free(request, 0)
+            self.slots.free(request, 0)
             request.avoid = op.avoid
             self._line_up(request)
 
@@ -281,16 +264,13 @@ class Scheduler:
             self._expire_if_due(moved)
 
     def _set_backend(self, op: SetBackend) -> None:
-        self.backends.set(op.name, op.limit, op.held_back, open=op.open, kv_tokens=op.kv_tokens)
+        self.slots.backends.set(
+            op.name, op.limit, op.held_back, open=op.open, kv_tokens=op.kv_tokens
+        )
 
     def _edit(self, op: Edit) -> None:
         self.line.follow(op.policy, op.version, op.canary)
-        self._follow(op.policy)
-
-    def _follow(self, policy: Policy) -> None:
-        self.rescue_permille = round(policy.rescue_share * 1000)
-        self.urgent_threshold = policy.urgent_threshold
-        self.backends.share_holdback(round(policy.holdback_share * 1000))
+        self.slots.follow(op.policy)
 
     def _pause(self, op: Pause) -> None:
         if tier := self.line.tiers.get(op.tier):
@@ -302,99 +282,4 @@ class Scheduler:
             tier.drains_until_ms = op.until_ms if op.draining else None
 
     def _set_pace(self, op: Pace) -> None:
-        self.pace.set(op.rate_tokens_per_s, op.burst_tokens, self.line.now_ms)
-
-    # Slots
-
-    def _dispatch(self) -> None:
-        """Send requests until the first in line may not go.
-
-        The order of the questions matters.  Rescue is asked last, so an overdue request goes only
-        where the strict lane's own choice could have gone: it takes a held-back slot when an
-        urgent request was about to, and then it is not passed over.
-        """
-        line = self.line
-        while line.waiting and (first := line.strict.best()):
-            flow, lane = first, STRICT
-            urgent = first.level is not None and first.level >= self.urgent_threshold
-            if self.pace.binds and not urgent:
-                self.stops.paced += 1
-                return
-            if line.reservations and not urgent and (owner := lending.claimant(self)):
-                flow, lane = owner, STRICT if owner is first else RESERVED
-            footprint = flow.head.footprint if flow.head else 0
-            if not self.backends.room(urgent=urgent, footprint=footprint):
-                if not urgent and self.backends.room(urgent=False):
-                    self.stops.guarded += 1
-                    return
-                self.stops.blocked += 1
-                self.stops.urgent_refused += urgent
-                return
-            overdue = line.rescue.turn(line.now_ms) if self.rescue_permille else None
-            if overdue:
-                flow, lane = overdue, RESCUE
-            self._send(flow, lane, urgent=urgent, footprint=footprint)
-
-    def _send(self, flow: Flow, lane: Lane, *, urgent: bool, footprint: int) -> None:
-        """Give the head of ``flow`` a slot; ``urgent`` and ``footprint``, those of the strict
-        lane's own choice, say which slots there are to choose from."""
-        line = self.line
-        request, level = flow.head, flow.level
-        assert request is not None
-        assert level is not None
-        tier, tenant = flow.tier, flow.tenant
-        backend = self.backends.choose(
-            request.prefix, request.avoid, urgent=urgent, footprint=footprint
-        )
-        request.backend = backend.name
-        request.level = level
-        request.weight = flow.weight
-        request.paced = (
-            self.pace.take(request.prompt_tokens) if level < self.urgent_threshold else 0
-        )
-
-        self.in_flight += 1
-        backend.take(request.sequences, request.footprint)
-        tier.in_flight += 1
-        tenant.in_flight += 1
-        flow.in_flight += 1
-        rescued = lane == RESCUE
-        line.strict.charge(flow, request.cost, moves_clock=lane == STRICT)
-        line.rescue.charge(request.cost, self.rescue_permille, rescued=rescued)
-        self.dispatched_cost += request.cost
-        line.leave(request, IN_FLIGHT)
-        if tenant.full or tenant.fills(tier):
-            line.look_again(tenant)
-
-        terms, waited_ms = flow.terms, line.now_ms - request.arrived_ms
-        late = waited_ms > terms.target_wait_ms
-        tier.ledger.dispatched(line.now_ms, waited_ms, rescued=rescued, late=late)
-        self._decisions.append(
-            Dispatch(
-                id=request.id,
-                backend=backend.name,
-                priority=TOP if rescued else level,
-                lane=lane,
-                waited_ms=waited_ms,
-                boost=level - terms.priority,
-                version=terms.version,
-            )
-        )
-
-    def _free(self, request: Request, cost: int | None) -> None:
-        """Take a slot back and settle what was charged for it; ``cost`` None: the estimate."""
-        line = self.line
-        flow = request.flow = request.flow.home
-        if cost is not None:
-            change = (max(0, cost) - request.cost) * TAG_SCALE // request.weight
-            line.strict.settle(flow, request.level, change)
-        self.pace.give_back(request.paced)
-        self.backends.give_back(request.backend, request.sequences, request.footprint)
-        tenant = flow.tenant
-        self.in_flight -= 1
-        flow.tier.in_flight -= 1
-        tenant.in_flight -= 1
-        flow.in_flight -= 1
-        if tenant.capped:
-            line.look_again(tenant)
-        line.rest(flow)
+        self.slots.pace.set(op.rate_tokens_per_s, op.burst_tokens, self.line.now_ms)

@@ -3,16 +3,10 @@
 A filter is counted here again, at the moment it is applied: what the person saw is a second old.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from msgspec import Struct
 
 from gateway.core.flows import WAITING, Request
-
-if TYPE_CHECKING:
-    from gateway.core.scheduler import Scheduler
+from gateway.core.scheduler import Scheduler
 
 
 class Selection(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,6 +17,7 @@ from gateway.core import admission, estimate, quota
 from gateway.core.engine import EngineConfig, Event, Finished, FirstToken, Started
 from gateway.core.modelled import Server
 from gateway.core.ops import Decision, Dispatch, Evicted, Expire, Op, Reject, Release, Submit
+from gateway.core.outlook import look
 from gateway.core.policy import KeyRules, Placement, Policy, Statement, TenantRules, resolve
 from gateway.core.report import Outcome, Report, Sample
 from gateway.core.scheduler import Scheduler
@@ -101,7 +102,7 @@ class _Run:
         for server in self.servers.values():
             server.poll_ms = self._poll_in_ms(server)
         next_ms = 0
-        while self._coming or self.scheduler.waiting or self.scheduler.in_flight:
+        while self._coming or self.scheduler.waiting or self.scheduler.slots.in_flight:
             next_ms = max(next_ms, self._next_ms())
             if until_ms is not None and next_ms > until_ms:
                 self.now_ms = until_ms
@@ -113,7 +114,7 @@ class _Run:
             if outcome.fate == "waiting":
                 outcome.passed = self.watch.so_far(outcome.id)
         self._sample()
-        line = self.scheduler.look(self.now_ms, head=self.scheduler.waiting)
+        line = look(self.scheduler, self.now_ms, head=self.scheduler.waiting)
         return Report(self.now_ms, tuple(self.outcomes.values()), tuple(self.samples), line)
 
     # The clock
@@ -165,7 +166,7 @@ class _Run:
             Sample(
                 at_s=self.now_ms / 1000,
                 generated_tokens=sum(s.engine.counters.generation_tokens for s in servers),
-                in_flight=self.scheduler.in_flight,
+                in_flight=self.scheduler.slots.in_flight,
                 running=sum(server.running for server in servers),
                 engine_waiting=sum(server.waiting for server in servers),
                 base_limit=sum(server.law.base_limit for server in servers),

@@ -87,10 +87,10 @@ class Steering:
             self._watch_urgent(serving)
 
     def _seen(self, server: Server) -> capacity.Seen:
-        stops, before = self._scheduler.stops, server.stops_seen
+        stops, before = self._scheduler.slots.stops, server.stops_seen
         server.stops_seen = (stops.blocked, stops.paced)
         return capacity.Seen(
-            in_flight=self._scheduler.backends.by_name[server.name].in_flight,
+            in_flight=self._scheduler.slots.backends.by_name[server.name].in_flight,
             blocked=stops.blocked > before[0],
             paced=stops.paced > before[1],
             refusals=server.refusals,
@@ -99,7 +99,7 @@ class Steering:
     def _watch_urgent(self, serving: Sequence[Server]) -> None:
         tiers = self._scheduler.line.tiers.values()
         urgent = [tier for tier in tiers if self.urgent(tier.rules.priority)]
-        refused = self._scheduler.stops.urgent_refused
+        refused = self._scheduler.slots.stops.urgent_refused
         self.reserve = holdback.polled(
             self.reserve,
             refused=refused > self._urgent_refused_seen,

@@ -7,6 +7,7 @@ after every method.  It decides nothing: who is refused, sent or given up is ``s
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from heapq import heapify, heappop, heappush
 
 from gateway.core.canary import Canary
@@ -17,14 +18,14 @@ from gateway.core.flows import (
     Flow,
     FlowKey,
     Request,
-    Terms,
-    next_step_age_ms,
+    Side,
+    TenantState,
+    TierState,
     seq_of,
-    terms_of,
 )
+from gateway.core.levels import Terms, next_step_age_ms, terms_of
 from gateway.core.ordering import RescueLane, Soonest, StrictLane, ageing_moment
 from gateway.core.policy import Policy
-from gateway.core.standing import Side, TenantState, TierState
 
 REKEY_FLOWS = 300  # of an edit, a call: 2-4 ms
 REKEY_REQUESTS = 8  # moving so many requests to another flow costs as much as re-keying one flow
@@ -138,7 +139,8 @@ class Waitlist:
         old one, in either order of age, then reads that it is gone."""
         by, tenant = request.flow.by, request.flow.tenant
         self.leave(request, GONE)
-        moved = request.copied_into(self.flow(tier, tenant, request.id if by else ""))
+        moved = copy(request)
+        moved.flow = self.flow(tier, tenant, request.id if by else "")
         moved.flow.by = by
         self.join(moved)
         return moved

@@ -15,6 +15,7 @@ from time import process_time
 from msgspec.structs import replace
 
 from gateway.core.ops import Dispatch, Edit, Move, Op, Release, SetBackend, Submit
+from gateway.core.outlook import look
 from gateway.core.policy import (
     KeyRules,
     Policy,
@@ -84,7 +85,7 @@ def measure(waiting: int, flows: int) -> str:
     took_s = process_time() - began
 
     before = process_time()
-    line = scheduler.look(now_ms)
+    line = look(scheduler, now_ms)
     look_ms = (process_time() - before) * 1e3
 
     turns: list[float] = []

@@ -6,7 +6,7 @@ from random import Random
 from msgspec.structs import replace
 
 from gateway.core.canary import Canary, obstacles
-from gateway.core.flows import TOP
+from gateway.core.levels import TOP
 from gateway.core.ops import (
     Boost,
     Cancel,
@@ -218,7 +218,7 @@ class Trial:
     def same_state(self) -> None:
         scheduler, reference = self.scheduler, self.reference
         assert scheduler.waiting == len(reference.waiting())
-        assert scheduler.in_flight == reference.running()
+        assert scheduler.slots.in_flight == reference.running()
         line = scheduler.line
         ours = {k: (f.level, f.tag) for k, f in line.flows.items() if f.level is not None}
         theirs = {k: (f.level, f.tag) for k, f in reference.flows.items() if f.level is not None}
@@ -236,7 +236,7 @@ class Trial:
         for decision in decisions:
             kind = decision.lane if isinstance(decision, Dispatch) else type(decision).__name__
             self.outcomes[kind] = self.outcomes.get(kind, 0) + 1
-        self.outcomes["guarded"] = self.scheduler.stops.guarded
+        self.outcomes["guarded"] = self.scheduler.slots.stops.guarded
 
 
 def trial(draw: Random) -> tuple[Trial, Traffic]:

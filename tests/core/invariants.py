@@ -117,8 +117,8 @@ class Watch:
         filled: Counter[str] = Counter()
         for id, name in self.running.items():
             filled[name] += self.footprints[id]
-        assert self.scheduler.in_flight == len(self.running), "slots leak"
-        for name, backend in self.scheduler.backends.by_name.items():
+        assert self.scheduler.slots.in_flight == len(self.running), "slots leak"
+        for name, backend in self.scheduler.slots.backends.by_name.items():
             assert backend.in_flight == counts[name], "slots leak"
             assert backend.footprint == filled[name], "memory leaks"
 
@@ -145,8 +145,8 @@ class Watch:
         in_flight = self._taken(self.ran_before)
         for decision in decisions:
             if isinstance(decision, Dispatch) and decision.id in self.running:
-                backend = scheduler.backends.by_name[decision.backend]
-                low = decision.priority < scheduler.urgent_threshold
+                backend = scheduler.slots.backends.by_name[decision.backend]
+                low = decision.priority < scheduler.slots.urgent_threshold
                 most = backend.base_limit if low else backend.limit
                 assert in_flight[decision.backend] < most, "no slot for it"
                 in_flight[decision.backend] += self.sequences[decision.id]
@@ -172,12 +172,14 @@ class Watch:
         first = scheduler.line.strict.best()
         if first is None or first.level is None or first.head is None:
             return
-        urgent = first.level >= scheduler.urgent_threshold
+        urgent = first.level >= scheduler.slots.urgent_threshold
         if not urgent and scheduler.line.reservations:
-            first = lending.claimant(scheduler) or first
+            first = lending.claimant(scheduler.line, scheduler.slots.backends) or first
         footprint = first.head.footprint if first.head else 0
-        paced = scheduler.pace.binds and not urgent
-        assert paced or not scheduler.backends.room(urgent=urgent, footprint=footprint), "idle slot"
+        paced = scheduler.slots.pace.binds and not urgent
+        assert paced or not scheduler.slots.backends.room(urgent=urgent, footprint=footprint), (
+            "idle slot"
+        )
 
     def one_version_each(self, decisions: Sequence[Decision]) -> None:
         """11: lines this short are re-keyed within the call, so an edit orders all that follows."""

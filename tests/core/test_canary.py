@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from gateway.core.canary import PLACES, Canary, bar, obstacles, place
 from gateway.core.ops import Edit, Release, SetBackend, Submit
+from gateway.core.outlook import look
 from gateway.core.policy import TenantRules, default_policy
 from gateway.core.scheduler import Scheduler
 from gateway.core.snapshot import Frame, for_tenant, pool_view
@@ -95,7 +96,7 @@ def test_each_version_s_max_wait_holds_in_the_same_tier(line):
 
 
 def test_the_frame_tells_who_waits_under_which_version(line):
-    groups = {(g.tier, g.version): (g.waiting, g.oldest_s) for g in line.look(3_000).groups}
+    groups = {(g.tier, g.version): (g.waiting, g.oldest_s) for g in look(line, 3_000).groups}
 
     assert groups["batch", 1] == groups["batch", 2] == (1, 3.0)
     assert groups["standard", 2] == (0, None)
@@ -103,7 +104,7 @@ def test_the_frame_tells_who_waits_under_which_version(line):
 
 
 def test_a_tenant_s_frame_tells_nothing_of_a_canary(line):
-    pool = pool_view("default", ["qwen"], line.look(3_000), [])
+    pool = pool_view("default", ["qwen"], look(line, 3_000), [])
     frame = Frame(seq=1, at=0.0, epoch="", policy_version=2, pools=(pool,))
 
     assert pool.groups
@@ -115,7 +116,7 @@ def test_promoted_everybody_follows_the_newer_one(line):
     line.apply([Edit(newer, 2)], 100)
 
     assert sent(line, 200) == [("a", 5, 2), ("b", 5, 2), ("c", 0, 2)]
-    assert line.look(200).groups == ()
+    assert look(line, 200).groups == ()
 
 
 def test_taken_back_everybody_follows_the_base(line):
@@ -136,7 +137,7 @@ def test_a_slot_taken_under_one_version_comes_back_under_the_other(line):
     line.apply([Edit(BASE, 3)], 3)
     line.apply([Release("a"), Release("b"), Release("c")], 4)
 
-    assert (line.in_flight, line.waiting) == (0, 0)
+    assert (line.slots.in_flight, line.waiting) == (0, 0)
 
 
 def test_a_canary_that_changes_nothing_decides_as_the_base_does():

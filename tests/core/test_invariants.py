@@ -10,6 +10,7 @@ from gateway.core.ops import Decision, Dispatch, Edit, Expire, Op, SetBackend
 from gateway.core.ordering import StrictLane
 from gateway.core.placing import Backend, Backends
 from gateway.core.scheduler import Scheduler
+from gateway.core.slots import Slots
 from tests.core.driving import Traffic, random_policy
 from tests.core.invariants import Watch
 
@@ -62,7 +63,7 @@ def test_it_holds(breach):
 class KeepsSlots(Scheduler):
     def __init__(self, *given: object) -> None:
         super().__init__(*given)  # type: ignore[arg-type]
-        self.backends = Forgetful()
+        self.slots.backends = Forgetful()
 
 
 class Forgetful(Backends):
@@ -95,7 +96,7 @@ class LosesOnEdit(Scheduler):
 class HoldsNothingBack(Scheduler):
     def __init__(self, *given: object) -> None:
         super().__init__(*given)  # type: ignore[arg-type]
-        self.backends = Generous()
+        self.slots.backends = Generous()
 
 
 class Open(Backend):
@@ -124,9 +125,14 @@ class LowestFirst(StrictLane):
 
 
 class Lazy(Scheduler):
-    def _dispatch(self) -> None:
-        if self.line.now_ms % 3:
-            super()._dispatch()
+    def __init__(self, *given: object) -> None:
+        super().__init__(*given)  # type: ignore[arg-type]
+        self.slots = SometimesIdle(self.line)
+
+
+class SometimesIdle(Slots):
+    def fill(self) -> list[Dispatch]:
+        return super().fill() if self._line.now_ms % 3 else []
 
 
 class Backdates(Scheduler):

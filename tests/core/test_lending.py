@@ -114,4 +114,4 @@ def test_nothing_is_kept_for_who_could_not_take_it(rules, ops):
     went(scheduler, [*ops, *many("acme", "batch", 4)])
 
     assert len(went(scheduler, many("birch", "standard", 9))) >= 4
-    assert scheduler.in_flight == 5
+    assert scheduler.slots.in_flight == 5

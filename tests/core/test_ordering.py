@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.flows import SLACK, Flow, Request, aged, boosted, next_step_age_ms, terms_of
+from gateway.core.flows import SLACK, Flow, Request, Seniority, TenantState, TierState
+from gateway.core.levels import aged, boosted, next_step_age_ms, terms_of
 from gateway.core.ordering import RescueLane, Soonest, StrictLane, ageing_moment
 from gateway.core.policy import Ageing, Policy, Tier
-from gateway.core.standing import Seniority, TenantState, TierState
 
 
 def tier_state(priority: int = 0, ageing: Ageing | None = None) -> TierState:

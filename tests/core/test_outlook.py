@@ -5,8 +5,9 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
+from gateway.core.explain import explain
 from gateway.core.ops import Boost, Dispatch, Op, Pace, Pause, Release, SetBackend, Submit
-from gateway.core.outlook import upcoming
+from gateway.core.outlook import look, upcoming
 from gateway.core.policy import Ageing, TenantRules, default_policy
 from gateway.core.scheduler import Scheduler
 from tests.core.driving import TENANTS, steady
@@ -74,9 +75,9 @@ def test_the_line_shown_starts_a_rescue_without_a_saved_up_turn():
 def test_looking_changes_nothing():
     scheduler, now_ms = busy_line(1)
     untouched, _ = busy_line(1)
-    scheduler.look(now_ms)
+    look(scheduler, now_ms)
     for number in range(300):
-        scheduler.explain(f"r{number}", now_ms)
+        explain(scheduler, f"r{number}", now_ms)
 
     same = [one.apply([SetBackend("gpu", 10_000, 0)], now_ms) for one in (scheduler, untouched)]
 
@@ -87,7 +88,7 @@ def test_explain_names_the_place_that_the_line_gives():
     scheduler, now_ms = busy_line(2)
 
     for number, place in enumerate(upcoming(scheduler), start=1):
-        explanation = scheduler.explain(place.request.id, now_ms)
+        explanation = explain(scheduler, place.request.id, now_ms)
         assert explanation is not None
         if number <= 200:
             assert (explanation.position, explanation.position_is_exact) == (number, True)
@@ -112,7 +113,7 @@ def test_explain_adds_up_the_effective_priority():
     scheduler = plain_line()
     scheduler.apply([Boost("batch", 2)], 45_000)
 
-    explanation = scheduler.explain("batch", 45_000)
+    explanation = explain(scheduler, "batch", 45_000)
 
     assert explanation is not None
     assert (explanation.priority, explanation.aged, explanation.boosted) == (-5, 4, 2)
@@ -123,7 +124,7 @@ def test_explain_adds_up_the_effective_priority():
 
 
 def test_explain_says_who_is_ahead_and_the_bound():
-    explanation = plain_line().explain("batch", 0)
+    explanation = explain(plain_line(), "batch", 0)
 
     assert explanation is not None
     assert explanation.position == 3
@@ -157,7 +158,7 @@ def test_explain_says_what_binds(ops, binds):
     scheduler = plain_line()
     scheduler.apply(ops, 0)
 
-    explanation = scheduler.explain("batch", 0)
+    explanation = explain(scheduler, "batch", 0)
 
     assert explanation is not None
     assert explanation.binds == binds
@@ -169,7 +170,7 @@ def test_a_parked_request_has_no_place_and_says_why():
     scheduler.apply([SetBackend("gpu", 5, 0)], 0)
     scheduler.apply([Submit("running", "batch", "tess", 1), Submit("mine", "batch", "tess", 1)], 0)
 
-    explanation = scheduler.explain("mine", 0)
+    explanation = explain(scheduler, "mine", 0)
 
     assert explanation is not None
     assert (explanation.binds, explanation.position) == ("tenant_cap", None)
@@ -179,8 +180,8 @@ def test_a_parked_request_has_no_place_and_says_why():
 def test_who_does_not_wait_is_not_explained():
     scheduler = plain_line()
 
-    assert scheduler.explain("running", 0) is None
-    assert scheduler.explain("nobody", 0) is None
+    assert explain(scheduler, "running", 0) is None
+    assert explain(scheduler, "nobody", 0) is None
 
 
 def test_deep_in_the_line_the_place_is_near_the_truth():
@@ -196,6 +197,6 @@ def test_deep_in_the_line_the_place_is_near_the_truth():
     order = [place.request.id for place in upcoming(scheduler)]
 
     for place in (500, 1_000, 1_900):
-        explanation = scheduler.explain(order[place - 1], 0)
+        explanation = explain(scheduler, order[place - 1], 0)
         assert explanation is not None
         assert explanation.position == pytest.approx(place, rel=0.1)

@@ -1,5 +1,6 @@
 import pytest
 
+from gateway.core.outlook import look
 from gateway.core.policy import default_policy
 from gateway.core.report import Outcome, Report, Sample, Spread, jain, spread
 from gateway.core.scheduler import Scheduler
@@ -15,7 +16,7 @@ def outcome(**changes: object) -> Outcome:
 
 
 def report(*outcomes: Outcome, samples: tuple[Sample, ...] = ()) -> Report:
-    return Report(60_000, outcomes, samples, Scheduler(default_policy()).look(60_000))
+    return Report(60_000, outcomes, samples, look(Scheduler(default_policy()), 60_000))
 
 
 def sample(at_s: float, generated: int, engine_waiting: int = 0) -> Sample:

@@ -26,6 +26,7 @@ from gateway.core.ops import (
     SetBackend,
     Submit,
 )
+from gateway.core.outlook import look
 from gateway.core.policy import Limits, Policy, TenantRules, default_policy
 from gateway.core.scheduler import Scheduler
 from gateway.core.waitlist import REKEY_FLOWS
@@ -239,7 +240,7 @@ def test_holdback_follows_the_policy_where_no_number_is_given():
     scheduler = Scheduler(PATIENT)
     scheduler.apply([SetBackend("gpu", 64)], 0)
 
-    line = scheduler.look(0)
+    line = look(scheduler, 0)
 
     assert (line.backends[0].base_limit, line.backends[0].held_back) == (64, 4)
 
@@ -407,9 +408,9 @@ def test_a_request_takes_a_slot_for_each_of_its_sequences():
     many = asks("many")._replace(sequences=3)
 
     assert sent(scheduler.apply([many, asks("one"), asks("next")], 0)) == ["many", "one"]
-    assert scheduler.look(0).backends[0].in_flight == 4
+    assert look(scheduler, 0).backends[0].in_flight == 4
     assert sent(scheduler.apply([Release("many")], 1)) == ["next"]
-    assert scheduler.look(1).backends[0].in_flight == 2
+    assert look(scheduler, 1).backends[0].in_flight == 2
 
 
 def test_more_sequences_than_slots_go_where_one_is_free_and_nothing_follows():
@@ -434,7 +435,7 @@ def test_low_requests_wait_for_memory_and_urgent_ones_do_not():
 
     decisions = scheduler.apply([weighs("a", 500), weighs("b", 450), weighs("c", 1)], 0)
     assert sent(decisions) == ["a", "b"]  # 950 is 95 %
-    assert (scheduler.stops.guarded, scheduler.stops.blocked) == (1, 0)
+    assert (scheduler.slots.stops.guarded, scheduler.slots.stops.blocked) == (1, 0)
 
     assert sent(scheduler.apply([weighs("urgent", 400, "critical")], 1)) == ["urgent"]
     assert sent(scheduler.apply([Release("a")], 2)) == ["c"]
@@ -509,7 +510,7 @@ def test_cancelling_in_flight_gives_the_slot_back_once():
     decisions = scheduler.apply([Cancel("running"), Cancel("running"), Release("running")], 1)
 
     assert sent(decisions) == ["a"]
-    assert (scheduler.in_flight, scheduler.waiting) == (1, 1)
+    assert (scheduler.slots.in_flight, scheduler.waiting) == (1, 1)
 
 
 def test_a_storm_of_hang_ups_leaves_nothing_behind():
@@ -567,7 +568,7 @@ def test_an_impossible_submission_changes_nothing(again):
     with pytest.raises(ValueError, match=r"already known|no tier"):
         scheduler.apply([Release("a"), again], 1)
 
-    assert (scheduler.in_flight, scheduler.waiting) == (1, 0)
+    assert (scheduler.slots.in_flight, scheduler.waiting) == (1, 0)
 
 
 # Acts of people
@@ -673,7 +674,7 @@ def test_a_moved_request_takes_its_place_by_arrival_in_the_other_tier():
 
     scheduler.apply([Move("early", "standard"), Move("late", "batch")], 1)
 
-    line = scheduler.look(1)
+    line = look(scheduler, 1)
     assert {tier.name: tier.waiting for tier in line.tiers if tier.waiting} == {
         "standard": 2,
         "batch": 1,
@@ -718,7 +719,7 @@ def test_a_closed_backend_keeps_what_runs_and_gets_nothing_more():
     scheduler.apply([asks("a")], 0)
 
     decisions = scheduler.apply([SetBackend("gpu", 2, open=False), asks("b")], 1)
-    assert (decisions, scheduler.in_flight) == ([], 1)
+    assert (decisions, scheduler.slots.in_flight) == ([], 1)
 
     assert scheduler.apply([Release("a")], 2) == []
     assert sent(scheduler.apply([SetBackend("gpu", 2)], 3)) == ["b"]
@@ -732,7 +733,7 @@ def test_a_removed_backend_comes_back_with_what_still_runs_there():
     assert scheduler.apply([SetBackend("gpu", 2, 0)], 2) == []
     assert sent(scheduler.apply([Release("a")], 3)) == ["c"]
     scheduler.apply([RemoveBackend("gpu"), Release("b"), Release("c")], 4)
-    assert scheduler.look(4).backends == ()
+    assert look(scheduler, 4).backends == ()
 
 
 def test_a_lowered_limit_lets_running_requests_finish():
@@ -741,7 +742,7 @@ def test_a_lowered_limit_lets_running_requests_finish():
 
     scheduler.apply([SetBackend("gpu", 1, 0)], 1)
 
-    assert scheduler.in_flight == 3
+    assert scheduler.slots.in_flight == 3
     assert sent(scheduler.apply([Release("r0"), Release("r1")], 2)) == []
     assert sent(scheduler.apply([Release("r2")], 3)) == ["r3"]
 
@@ -773,9 +774,9 @@ def test_a_removed_tiers_line_joins_the_nearest_lower_tier_in_order_of_arrival()
     scheduler.apply([Edit(replace(PATIENT, tiers=tiers, default_tier="batch"), 2)], 1)
     scheduler.apply([asks("s2", "standard")], 2)  # still asked for by a caller of the old policy
 
-    assert [(tier.name, tier.waiting) for tier in scheduler.look(2).tiers][2] == ("batch", 5)
+    assert [(tier.name, tier.waiting) for tier in look(scheduler, 2).tiers][2] == ("batch", 5)
     assert drain(scheduler, "running", 3) == ["b0", "s0", "b1", "s1", "s2"]
-    assert scheduler.in_flight == 0
+    assert scheduler.slots.in_flight == 0
 
 
 @pytest.mark.parametrize("calls", [1, 2])

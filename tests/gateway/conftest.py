@@ -33,7 +33,7 @@ class Gateway:
 
     @property
     def in_flight(self) -> int:
-        return self.pool.queue.scheduler.in_flight
+        return self.pool.queue.scheduler.slots.in_flight
 
     @property
     def waiting(self) -> int:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gateway import backends, pools
 from gateway.auth import Directory
 from gateway.backends import Fleet
+from gateway.core.outlook import look
 from gateway.core.policy import KeyRules, default_policy
 from gateway.core.witness import SAME_STEP_MS
 from gateway.errors import GatewayError
@@ -224,7 +225,7 @@ async def test_when_most_are_broken_the_least_bad_stay_in_service():
         for name in ("gpu-1", "gpu-2", "gpu-3"):
             for _ in range(5):
                 pool.steering.failed(pool.backends[name])
-        serving = [one.name for one in pool.queue.scheduler.look(0).backends if one.open]
+        serving = [one.name for one in look(pool.queue.scheduler, 0).backends if one.open]
         await fleet.close()
 
     assert len(serving) == 2
@@ -246,7 +247,7 @@ async def test_less_urgent_requests_wait_for_memory_that_the_server_shows(gatewa
     config = 'vllm:cache_config_info{block_size="16",engine="%d",num_gpu_blocks="10"} 1.0\n'
     gateway.vllm.metrics = FIGURES + config % 0 + config % 1
     await until(lambda: gateway.pool.backends["gpu-1"].figures.kv_tokens == 320)
-    backend = gateway.pool.queue.scheduler.backends.by_name["gpu-1"]
+    backend = gateway.pool.queue.scheduler.slots.backends.by_name["gpu-1"]
     await until(lambda: backend.most_footprint == 304)
     async with gateway.chat("summarize", max_tokens=100, n=2) as first:
         await until(lambda: len(gateway.vllm.generations) == 1)
@@ -321,7 +322,7 @@ async def test_a_server_removed_while_it_runs_something_leaks_nothing(gateway):
 
     assert running.status == 200
     assert gateway.in_flight == 0
-    assert gateway.pool.queue.scheduler.look(0).backends == ()
+    assert look(gateway.pool.queue.scheduler, 0).backends == ()
 
 
 async def test_a_model_may_be_that_of_a_server_not_yet_seen():

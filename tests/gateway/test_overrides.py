@@ -11,6 +11,7 @@ from django.utils import timezone
 from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core.ops import SetBackend, Submit
+from gateway.core.outlook import look
 from gateway.core.policy import default_policy
 from gateway.inquiry import Register
 from gateway.models import APIKey, Backend, Override, PolicyVersion
@@ -197,7 +198,7 @@ async def test_a_boost_reaches_what_the_filter_means_and_says_how_many(live):
     await live.tick()
     await live.tick()
 
-    boosts = {r.id: r.boost for r in scheduler_of(live).look(queue_of(live).now_ms()).head}
+    boosts = {r.id: r.boost for r in look(scheduler_of(live), queue_of(live).now_ms()).head}
     assert boosts == {"a": 2, "b": 0, "c": 2}
     assert await answer_of(one) == (2, 1)
 
@@ -212,7 +213,7 @@ async def test_an_undone_boost_puts_back_those_it_reached_and_no_others(live):
     await order("boost", undoes=first, selection={})
     await live.tick()
 
-    boosts = {r.id: r.boost for r in scheduler_of(live).look(queue_of(live).now_ms()).head}
+    boosts = {r.id: r.boost for r in look(scheduler_of(live), queue_of(live).now_ms()).head}
     assert boosts == {"a": 0, "b": -3}
     assert await answer_of(second) == (1, 1)
 
@@ -224,7 +225,7 @@ async def test_ids_that_ran_or_left_meanwhile_are_not_counted(live):
     await live.tick()
 
     assert await answer_of(one) == (1, 1)
-    assert scheduler_of(live).in_flight == 1
+    assert scheduler_of(live).slots.in_flight == 1
 
 
 async def test_what_was_to_be_done_once_is_not_done_again_by_the_next_gateway(live):

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from gateway.core.outlook import look
 from gateway.core.policy import Limits, Policy, TenantRules, default_policy
 from gateway.publisher import Publisher
 from tests.gateway.conftest import Gateway
@@ -100,10 +101,10 @@ async def test_a_boost_and_the_age_go_along(gateway):
         await until(lambda: len(gateway.vllm.generations) == 2)
         async with gateway.chat("batch_inference") as call:
             await until(lambda: gateway.waiting == 1)
-            (request,) = gateway.pool.queue.scheduler.look(0).head
+            (request,) = look(gateway.pool.queue.scheduler, 0).head
             gateway.pool.queue.boost([request.id], 2)
             await publish(gateway, mapping(batch_inference="standard"), 2)
-            (moved,) = gateway.pool.queue.scheduler.look(0).head
+            (moved,) = look(gateway.pool.queue.scheduler, 0).head
             call.hang_up()
 
     assert (moved.tier, moved.boost) == ("standard", 2)

@@ -50,9 +50,9 @@ def rows() -> list[dict[str, Any]]:
     found = []
     for pool in plane.fleet.pools.values():
         scheduler = pool.queue.scheduler
-        stops, pace, reserve = scheduler.stops, scheduler.pace, pool.steering.reserve
+        stops, pace, reserve = scheduler.slots.stops, scheduler.slots.pace, pool.steering.reserve
         for backend in pool.backends.values():
-            law, slots = backend.law, scheduler.backends.by_name.get(backend.name)
+            law, slots = backend.law, scheduler.slots.backends.by_name.get(backend.name)
             if slots is None:
                 continue
             found.append(

@@ -9,6 +9,7 @@ from django.core.cache import cache
 from dashboard.live import why
 from dashboard.live.line import SHOWN, filter_of, part_of
 from gateway import questions
+from gateway.core.explain import explain
 from gateway.core.ops import SetBackend, Submit
 from gateway.core.policy import default_policy
 from gateway.core.scheduler import Scheduler
@@ -75,7 +76,7 @@ def explanation(**more):
     scheduler = Scheduler(default_policy(), 17)
     scheduler.apply([SetBackend("gpu-1", 1, 1)], 0)
     scheduler.apply([Submit(f"s{n}", "standard", "acme", 500) for n in range(4)], 1_000)
-    found = msgspec.to_builtins(scheduler.explain("s3", 41_000))
+    found = msgspec.to_builtins(explain(scheduler, "s3", 41_000))
     request = {
         "state": "waiting", "tier": "standard", "priority": 0, "reason": "task:summarize",
         "queue_wait_ms": 40_000, "eta_s": {"p50": 3.0, "p90": 9.0},
