@@ -5,12 +5,11 @@ are chosen anew; who is no longer among them loses the series and counts in ``ot
 So every series only ever rises, and ``rate()`` stays true.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Summary
 
-if TYPE_CHECKING:
-    from gateway.journey import Journey
+from gateway.journey import Journey
 
 NAMED = 20
 CHOSEN_EVERY_S = 3600.0
@@ -42,7 +41,7 @@ class Busiest:
         self._chosen_at: float | None = None
         self._others = self._series(OTHER)
 
-    def finished(self, journey: "Journey") -> None:
+    def finished(self, journey: Journey) -> None:
         if journey.caller is None or journey.placement is None:
             return
         series = self._of(journey.caller.tenant, journey.arrived_at)

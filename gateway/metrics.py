@@ -5,16 +5,14 @@ tiers with their priorities, pools and outcomes, and the busiest tenants: nothin
 up, and no more series than there are of those.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from gateway.backends import Fleet
 from gateway.busiest import Busiest
 from gateway.gauges import Gauges
-
-if TYPE_CHECKING:
-    from gateway.journey import Journey
+from gateway.journey import Journey
 
 WAIT_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800)
 LATENCY_BUCKETS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
@@ -74,10 +72,10 @@ class Metrics:
         self._tiers: dict[tuple[str, str, str], _OfTier] = {}
         self._ends: dict[tuple[str, str, str, str], Counter] = {}
 
-    def dispatched(self, journey: "Journey") -> None:
+    def dispatched(self, journey: Journey) -> None:
         self._of_tier(journey).queue_time.observe(journey.queue_wait_s)
 
-    def finished(self, journey: "Journey") -> None:
+    def finished(self, journey: Journey) -> None:
         pool, tier_name, _ = _where(journey)
         end = (pool, tier_name, journey.outcome, journey.code)
         counter = self._ends.get(end)
@@ -95,7 +93,7 @@ class Metrics:
                 tier.engine_queue_time.observe(usage.engine_wait_s)
                 tier.joined_queue_time.observe(journey.queue_wait_s + usage.engine_wait_s)
 
-    def _of_tier(self, journey: "Journey") -> "_OfTier":
+    def _of_tier(self, journey: Journey) -> "_OfTier":
         """Series are looked up once: ``labels`` costs as much as the parsing of a small body."""
         where = _where(journey)
         tier = self._tiers.get(where)
@@ -126,7 +124,7 @@ class _OfTier(NamedTuple):
     generation: Counter
 
 
-def _where(journey: "Journey") -> tuple[str, str, str]:
+def _where(journey: Journey) -> tuple[str, str, str]:
     pool = journey.pool.name if journey.pool else ""
     tier = journey.placement.tier if journey.placement else None
     return pool, tier.name if tier else "", str(tier.priority) if tier else ""

@@ -5,21 +5,17 @@ A ``Pool`` joins the pure decisions with what was seen; it asks nobody anything.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from gateway import errors
 from gateway.backend import Backend, Cards
 from gateway.core import estimate, outlook
 from gateway.core.breaker import RetryBudget
 from gateway.core.canary import Canary
-from gateway.core.policy import Policy, Tier
+from gateway.core.policy import Placement, Policy, Tier
 from gateway.core.snapshot import PoolView, pool_view
 from gateway.core.wire import Call
 from gateway.queue import Queue
 from gateway.steering import Steering
-
-if TYPE_CHECKING:
-    from gateway.journey import Journey
 
 HEAD = 50  # of those who wait, in each frame
 NO_BACKEND_TTL_S = 60.0  # how long a line is held while no backend is up
@@ -61,19 +57,13 @@ class Pool:
             raise errors.deadline_unreachable(wait.p50_s, wait.p50_s)
         return now_ms + round(deadline_s * 1000)
 
-    def learn(self, journey: "Journey") -> None:
-        """Take in a finished answer: how long answers are, and how long one takes."""
-        call, caller, placement = journey.call, journey.caller, journey.placement
-        tokens = journey.tokens().completion_tokens
-        if call and caller and placement and tokens is not None:
-            self.outputs.learn(
-                caller.tenant, placement.task_type, call.model, tokens, sequences=call.sequences
-            )
-            rate = self.produced.setdefault(placement.tier.name, estimate.Rate())
-            rate.add(tokens, self.queue.now_ms())
-        if journey.backend and placement and journey.dispatched_at is not None:
-            self.steering.succeeded(journey.backend)
-            self.steering.finished(placement.tier.priority, journey.service_s)
+    def learn(self, call: Call, tenant: str, placement: Placement, output_tokens: int) -> None:
+        """Take in how long a finished answer was."""
+        self.outputs.learn(
+            tenant, placement.task_type, call.model, output_tokens, sequences=call.sequences
+        )
+        rate = self.produced.setdefault(placement.tier.name, estimate.Rate())
+        rate.add(output_tokens, self.queue.now_ms())
 
     def edit(self, policy: Policy, version: int, canary: Canary | None = None) -> None:
         self.queue.edit(policy, version, canary)

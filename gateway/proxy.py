@@ -201,8 +201,10 @@ class Proxy:
 
     async def _in_slot(self, journey: Journey, pool: Pool, turn: Turn) -> None:
         """Send it; once more if nothing came of it and no byte was forwarded."""
-        call = journey.call
+        call, caller, placement = journey.call, journey.caller, journey.placement
         assert call is not None
+        assert caller is not None
+        assert placement is not None
         retried = False
         while True:
             dispatch = turn.dispatch
@@ -217,7 +219,9 @@ class Proxy:
             try:
                 with backend.watched(journey.id, dispatch.priority, call):
                     await self._pass_on(journey, backend, wire.outgoing(call, number), number)
-                pool.learn(journey)
+                if (tokens := journey.tokens().completion_tokens) is not None:
+                    pool.learn(call, caller.tenant, placement, tokens)
+                pool.steering.served(backend, placement.tier.priority, journey.service_s)
                 return
             except asyncio.CancelledError:
                 journey.left_running = True

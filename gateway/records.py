@@ -14,17 +14,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import DataError, Error, IntegrityError, close_old_connections, connection
 from django.db import models as orm
 from django.db.transaction import atomic
 
 from gateway.core.buckets import Bucket, Tallies
+from gateway.journey import Journey
 from gateway.models import APIKey, KeyNetwork, QueueBucket, QueueSample, UsageRecord, network_of
-
-if TYPE_CHECKING:
-    from gateway.journey import Journey
 
 logger = logging.getLogger(__name__)
 
@@ -107,14 +105,14 @@ class Recorder:
         """The newest finished request that is not written yet."""
         return next(row for row in reversed(self._rows) if isinstance(row, Usage))
 
-    def arrived(self, journey: "Journey") -> None:
+    def arrived(self, journey: Journey) -> None:
         """A request joins its tier's line."""
         self._tallies.arrived(*_where(journey))
 
-    def dispatched(self, journey: "Journey") -> None:
+    def dispatched(self, journey: Journey) -> None:
         self._tallies.dispatched(*_where(journey), int(journey.queue_wait_s * 1000))
 
-    def record(self, journey: "Journey") -> None:
+    def record(self, journey: Journey) -> None:
         """Note a finished request.  One without a proven key or a readable body used nothing."""
         if journey.caller is not None and journey.call is not None:
             now = self._now()
@@ -217,13 +215,13 @@ class Recorder:
         return found
 
 
-def _where(journey: "Journey") -> tuple[str, str]:
+def _where(journey: Journey) -> tuple[str, str]:
     assert journey.pool is not None
     assert journey.placement is not None
     return journey.pool.name, journey.placement.tier.name
 
 
-def _usage(journey: "Journey", now: float) -> Usage:
+def _usage(journey: Journey, now: float) -> Usage:
     caller, call, placement = journey.caller, journey.call, journey.placement
     assert caller is not None
     assert call is not None

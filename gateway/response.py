@@ -7,12 +7,9 @@ reads no socket: `gateway.connection` feeds it. Sources: RFC 9110, RFC 9112.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import httptools
-
-if TYPE_CHECKING:
-    from gateway.connection import Connection
 
 MOST_HEAD_BYTES = 65_536  # of a head, 1xx ones before it included
 MOST_FRAMING_BYTES = 131_072  # without a byte of body: trailers, chunk extensions, and the head
@@ -90,6 +87,20 @@ class Malformed(UpstreamError):
     """Not HTTP as this client speaks it, in the head or in the body. Bytes had come."""
 
 
+class Source(Protocol):
+    """What a reply asks of the connection that feeds it."""
+
+    loop: asyncio.AbstractEventLoop
+    reply: "Response | None"  # the one it feeds
+    reading_paused: bool
+
+    @property
+    def unsent_bytes(self) -> int: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def abort(self) -> None: ...
+
+
 class Response:
     """A reply while it arrives. Its head has been read when a caller gets hold of it.
 
@@ -99,7 +110,7 @@ class Response:
 
     def __init__(
         self,
-        connection: "Connection",
+        connection: Source,
         times: Times,
         method: str,
         *,

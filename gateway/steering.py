@@ -78,9 +78,10 @@ class Steering:
     def arrived(self, priority: int, sequences: int) -> None:
         self._law.arrived(priority, self._queue.now_ms(), sequences)
 
-    def finished(self, priority: int, e2e_s: float) -> None:
-        """``e2e_s`` from dispatch to the end."""
-        self._law.finished(priority, e2e_s)
+    def served(self, backend: Backend, priority: int, service_s: float) -> None:
+        """A request was answered to its end, ``service_s`` after its dispatch."""
+        self.succeeded(backend)
+        self._law.finished(priority, service_s)
 
     def polled(self, backend: Backend, shown: bool) -> None:
         """Take in one poll, in which the server showed its metrics or did not."""

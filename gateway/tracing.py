@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.core import wire
+from gateway.journey import Journey
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
-
-    from gateway.journey import Journey
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class Tracing:
         """Send what is left."""
         await asyncio.to_thread(self._provider.shutdown)
 
-    def begin(self, journey: "Journey") -> None:
+    def begin(self, journey: Journey) -> None:
         """A model call begins; what is answered here is no part of anybody's trace."""
         path = journey.request.path
         if path in wire.ENDPOINTS:
@@ -68,7 +67,7 @@ class Tracing:
                 start_time=_ns(journey.arrived_at),
             )
 
-    def continued(self, journey: "Journey") -> Mapping[str, str]:
+    def continued(self, journey: Journey) -> Mapping[str, str]:
         """The caller's headers, so that the model server's span becomes a child of ours."""
         if journey.span is None:
             return journey.request.headers
@@ -78,7 +77,7 @@ class Tracing:
         plain.pop("tracestate", None)
         return plain | carrier
 
-    def finished(self, journey: "Journey") -> None:
+    def finished(self, journey: Journey) -> None:
         span = journey.span
         if span is None:
             return
@@ -104,7 +103,7 @@ OF_THE_WAIT = frozenset(
 )
 
 
-def _attributes(journey: "Journey") -> dict[str, Any]:
+def _attributes(journey: Journey) -> dict[str, Any]:
     """Names after OpenTelemetry's where it has the thing; nothing of what was said."""
     told: dict[str, Any] = {
         "http.response.status_code": journey.status,

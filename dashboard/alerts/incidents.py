@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 
-from dashboard import delivery
 from dashboard.alerts import message
 from dashboard.alerts.models import AlertState, Incident, Rule, Silence, hiding
 from dashboard.alerts.saying import RANK, Say, Told, due, worst_of
 from dashboard.alerts.stored import restored
+from dashboard.delivery.message import Message
 from dashboard.delivery.models import Channel
+from dashboard.delivery.posting import post
 from gateway.core.snapshot import Frame
 
 ANNOUNCED = timedelta(minutes=15)  # before a silence ends
@@ -164,7 +165,7 @@ def _heard(incident: Incident) -> QuerySet[Channel]:
 def _post(
     incident: Incident,
     kind: str,
-    told: delivery.Message,
+    told: Message,
     channels: Sequence[Channel],
     at: datetime,
 ) -> None:
@@ -173,7 +174,7 @@ def _post(
     severity = "" if told.severity == "info" else told.severity
     incident.tell(at, "said", f"{kind} told to {to}", severity=severity)
     number = "end" if kind == "resolved" else str(incident.said + 1)
-    delivery.post(told, channels, f"incident-{incident.pk}-{number}")
+    post(told, channels, f"incident-{incident.pk}-{number}")
 
 
 def _look_after(silence: Silence, hidden: Sequence[AlertState], at: datetime) -> None:
@@ -192,7 +193,7 @@ def _look_after(silence: Silence, hidden: Sequence[AlertState], at: datetime) ->
                 text = f"the silence of {message.owner(silence)} ends {message.moment(silence.ends_at)}"
                 row.incident.tell(at, "silence", text, instance=row.instance)
         told = message.silence_ends(silence, hidden, at)
-        delivery.post(told, _ears(silence, hidden), f"silence-{silence.pk}-ends")
+        post(told, _ears(silence, hidden), f"silence-{silence.pk}-ends")
 
 
 def _ears(silence: Silence, hidden: Sequence[AlertState]) -> list[Channel]:

@@ -9,8 +9,7 @@ from django.urls import reverse
 from dashboard.alerts import links, marks, metrics, past, wording
 from dashboard.alerts.models import AlertState, Incident, Rule, Silence
 from dashboard.alerts.would import Point
-from dashboard.delivery import Message
-from dashboard.delivery.message import Kind
+from dashboard.delivery.message import Kind, Message
 from gateway.core.snapshot import Frame
 from gateway.models import PolicyVersion
 

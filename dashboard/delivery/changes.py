@@ -10,10 +10,11 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from dashboard import delivery
 from dashboard.audit.log import changed, record
 from dashboard.delivery.addresses import Target
+from dashboard.delivery.message import Message
 from dashboard.delivery.models import Channel, Delivery
+from dashboard.delivery.posting import post, post_again
 
 DISABLED = "The channel was disabled before this was sent."
 
@@ -99,7 +100,7 @@ def delete(request: HttpRequest, channel: Channel) -> None:
 @transaction.atomic
 def send_test(request: HttpRequest, channel: Channel) -> Delivery:
     by, dedupe = request.user.get_username(), f"test-{secrets.token_hex(8)}"
-    message = delivery.Message(
+    message = Message(
         kind="test",
         severity="info",
         title="Test message from Laneway",
@@ -107,14 +108,14 @@ def send_test(request: HttpRequest, channel: Channel) -> Delivery:
         link=request.build_absolute_uri("/"),
         at=timezone.now(),
     )
-    delivery.post(message, [channel], dedupe)
+    post(message, [channel], dedupe)
     _record(request, "channel.tested", channel)
     return channel.deliveries.get(dedupe=dedupe)
 
 
 @transaction.atomic
 def retry(request: HttpRequest, row: Delivery) -> bool:
-    moved = row.again(timezone.now())
+    moved = post_again(row)
     if moved:
         _record(request, "delivery.retried", row.channel, after={"message": row.message["title"]})
     return moved

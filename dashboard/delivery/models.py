@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import models, transaction
+from django.db import models
 from django.db.models import F, Q
-from django.utils import timezone
 
 from dashboard.delivery.message import Message
 from dashboard.delivery.sealing import seal, unseal
@@ -81,20 +80,21 @@ class Channel(models.Model):
 
 
 class Deliveries(models.QuerySet["Delivery"]):
-    def post(self, message: Message, channels: Iterable[Channel], dedupe: str) -> None:
-        """Write what ``dashboard.delivery.post`` promises."""
-        now, kept = timezone.now(), message.as_json()
+    def write(
+        self, message: Message, channels: Iterable[Channel], dedupe: str, now: datetime
+    ) -> list[int]:
+        """A row for each enabled channel that has none of this ``dedupe``; those that are due."""
         chosen = [channel for channel in channels if channel.enabled]
-        with transaction.atomic():
-            self.bulk_create(
-                [
-                    Delivery(channel=channel, dedupe=dedupe, message=kept, next_try_at=now)
-                    for channel in chosen
-                ],
-                ignore_conflicts=True,  # posted before: that one goes its way
-            )
-            rows = self.filter(channel__in=chosen, dedupe=dedupe).due(now)
-            hand_out(list(rows.values_list("pk", flat=True)))
+        kept = message.as_json()
+        self.bulk_create(
+            [
+                Delivery(channel=channel, dedupe=dedupe, message=kept, next_try_at=now)
+                for channel in chosen
+            ],
+            ignore_conflicts=True,  # posted before: that one goes its way
+        )
+        rows = self.filter(channel__in=chosen, dedupe=dedupe).due(now)
+        return list(rows.values_list("pk", flat=True))
 
     def due(self, now: datetime) -> "Deliveries":
         """What may be tried now, also where a worker died over it."""
@@ -204,14 +204,10 @@ class Delivery(models.Model):
         if moved:
             Channel.objects.filter(pk=self.channel_id).update(last_failure_at=now)
 
-    def again(self, now: datetime) -> bool:
-        """Begin anew with one that failed for good.  False: it did not."""
+    def begin_anew(self, now: datetime) -> bool:
+        """Queue one that failed for good.  False: it did not."""
         rows = Delivery.objects.filter(pk=self.pk, state=self.State.FAILED)
-        with transaction.atomic():
-            begun = rows.update(state=self.State.QUEUED, tries=0, next_try_at=now, ended_at=None)
-            if begun:
-                hand_out([self.pk])
-        return bool(begun)
+        return bool(rows.update(state=self.State.QUEUED, tries=0, next_try_at=now, ended_at=None))
 
     def _end(self, state: "Delivery.State", **values: Any) -> bool:
         """Let the claim go, if it is still this worker's: a lease may have run out meanwhile."""
@@ -219,18 +215,3 @@ class Delivery(models.Model):
             pk=self.pk, state=self.State.SENDING, claimed_at=self.claimed_at
         )
         return bool(mine.update(state=state, **values))
-
-
-def hand_out(pks: list[int]) -> None:
-    """Ask Celery to try these once the transaction is through.
-
-    A call that is lost on the way, or that no broker takes, is made again by ``tasks.sweep``; one
-    that comes late or twice finds nothing to claim.
-    """
-    from dashboard.delivery.tasks import deliver  # it imports these models
-
-    def ask() -> None:
-        for pk in pks:
-            deliver.apply_async((pk,), expires=60)
-
-    transaction.on_commit(ask, robust=True)

@@ -6,9 +6,10 @@ from datetime import timedelta
 import httpx
 from celery import shared_task
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
-from dashboard.delivery.models import Delivery, hand_out
+from dashboard.delivery.models import Delivery
 from dashboard.delivery.sending import NotSent, send
 from gateway.models import GatewayState
 
@@ -34,6 +35,20 @@ def deliver(pk: int) -> None:
         delivery.sent(timezone.now())
     waiting = Delivery.objects.filter(channel=delivery.channel).due(timezone.now())
     hand_out(list(waiting.values_list("pk", flat=True)[:1]))
+
+
+def hand_out(pks: list[int]) -> None:
+    """Ask Celery to try these once the transaction is through.
+
+    A call that is lost on the way, or that no broker takes, is made again by ``sweep``; one
+    that comes late or twice finds nothing to claim.
+    """
+
+    def ask() -> None:
+        for pk in pks:
+            deliver.apply_async((pk,), expires=60)
+
+    transaction.on_commit(ask, robust=True)
 
 
 @shared_task

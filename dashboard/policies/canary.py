@@ -14,8 +14,9 @@ from django.http import HttpRequest
 from dashboard.accounts.permissions import may_publish
 from dashboard.alerts.models import AlertState
 from dashboard.audit.log import record
-from dashboard.delivery import Message, post
+from dashboard.delivery.message import Message
 from dashboard.delivery.models import Channel
+from dashboard.delivery.posting import post
 from dashboard.policies import guards, managed, publish
 from dashboard.policies.guards import Group, Pair
 from dashboard.policies.models import Draft

@@ -11,9 +11,10 @@ from django.conf import settings
 from django.db import transaction
 from django.urls import reverse
 
-from dashboard import delivery
 from dashboard.audit.log import record
+from dashboard.delivery.message import Message
 from dashboard.delivery.models import Channel
+from dashboard.delivery.posting import post
 from gateway.models import APIKey, KeyNetwork, Tenant
 
 DAYS = (1, 3, 14)
@@ -49,9 +50,7 @@ def tell_of_ends(now: datetime) -> None:
         if days is not None and key.expires_at is not None:
             message = _ends(key, key.expires_at, now)
             # With the moment: a key whose term is prolonged is told of again before its new end.
-            delivery.post(
-                message, channels, f"key-{key.id8}-ends-{key.expires_at:%Y%m%d%H%M}.{days}"
-            )
+            post(message, channels, f"key-{key.id8}-ends-{key.expires_at:%Y%m%d%H%M}.{days}")
 
 
 def tell_of_networks(now: datetime) -> None:
@@ -73,7 +72,7 @@ def tell_of_revocation(key: APIKey, networks: Iterable[str], now: datetime) -> N
         f"It was last used {_at(key.last_used_at)}." if key.last_used_at else "It was never used."
     )
     seen = ", ".join(networks)
-    message = delivery.Message(
+    message = Message(
         kind="reminder",
         severity="warn",
         title=f"The key {key.name} ({key.id8}) of {key.tenant.name} was revoked by somebody who holds it",
@@ -85,7 +84,7 @@ def tell_of_revocation(key: APIKey, networks: Iterable[str], now: datetime) -> N
         link=_page(key),
         at=now,
     )
-    delivery.post(message, Channel.objects.for_reminders(), f"key-{key.id8}-revoked")
+    post(message, Channel.objects.for_reminders(), f"key-{key.id8}-revoked")
 
 
 def _claimed(row: KeyNetwork) -> bool:
@@ -102,7 +101,7 @@ def _tell_of(key: APIKey, networks: list[str], now: datetime) -> None:
             after={"network": network},
         )
     more = f" and {len(networks) - MOST_NETWORKS} more" if len(networks) > MOST_NETWORKS else ""
-    message = delivery.Message(
+    message = Message(
         kind="reminder",
         severity="info",
         title=f"The key {key.name} ({key.id8}) of {key.tenant.name} is used from a new network",
@@ -113,17 +112,17 @@ def _tell_of(key: APIKey, networks: list[str], now: datetime) -> None:
         link=_page(key),
         at=now,
     )
-    delivery.post(message, Channel.objects.for_reminders(), f"key-{key.id8}-network-{now:%Y%m%d}")
+    post(message, Channel.objects.for_reminders(), f"key-{key.id8}-network-{now:%Y%m%d}")
 
 
-def _ends(key: APIKey, at: datetime, now: datetime) -> delivery.Message:
+def _ends(key: APIKey, at: datetime, now: datetime) -> Message:
     left = at - now
     hours = max(1, round(left.total_seconds() / 3600))
     span = f"{hours} h" if hours < 36 else f"{round(hours / 24)} days"
     used = (
         f"It was last used {_at(key.last_used_at)}." if key.last_used_at else "It was never used."
     )
-    return delivery.Message(
+    return Message(
         kind="reminder",
         severity="warn" if left <= timedelta(days=3) else "info",
         title=f"The key {key.name} ({key.id8}) of {key.tenant.name} ends in {span}",

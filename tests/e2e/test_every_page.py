@@ -34,7 +34,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 from msgspec.structs import replace
 from dashboard.alerts.models import AlertEvent, Annotation, Incident, Rule, Silence
-from dashboard.delivery import Message
+from dashboard.delivery.message import Message
 from dashboard.delivery.models import Channel, Delivery
 from dashboard.policies.models import Draft, in_force
 from gateway.core.policy import default_policy

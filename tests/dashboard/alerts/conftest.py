@@ -49,7 +49,7 @@ def at(second):
 @pytest.fixture(autouse=True)
 def _nothing_leaves(monkeypatch):
     """Messages are rows here; sending them is tested with delivery."""
-    monkeypatch.setattr("dashboard.delivery.models.hand_out", lambda pks: None)
+    monkeypatch.setattr("dashboard.delivery.posting.hand_out", lambda pks: None)
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _nothing_leaves(monkeypatch):
-    monkeypatch.setattr("dashboard.delivery.models.hand_out", lambda pks: None)
+    monkeypatch.setattr("dashboard.delivery.posting.hand_out", lambda pks: None)
 
 
 def race(work, times=2):

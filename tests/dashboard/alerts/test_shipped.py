@@ -6,8 +6,9 @@ import pytest
 
 from dashboard.alerts import watch
 from dashboard.alerts.models import Incident, Rule
-from dashboard.delivery import Message, post
+from dashboard.delivery.message import Message
 from dashboard.delivery.models import LEASE, Delivery
+from dashboard.delivery.posting import post
 from gateway.core.snapshot import BurnView, LostView
 from tests.dashboard.alerts.conftest import at, frame, play
 

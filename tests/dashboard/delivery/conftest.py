@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dashboard.delivery import Message
+from dashboard.delivery.message import Message
 from dashboard.delivery.models import Channel
 from tests.support.receivers import MailReceiver, WebReceiver, mail_receiver, web_receiver
 

@@ -4,10 +4,10 @@ import socket
 
 import pytest
 
-from dashboard.delivery import post
 from dashboard.delivery.addresses import Unusable, target_of
 from dashboard.delivery.guard import Private, public_only
 from dashboard.delivery.models import Delivery
+from dashboard.delivery.posting import post
 
 INNER = [
     "127.0.0.1",

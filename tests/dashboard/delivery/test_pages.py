@@ -6,8 +6,8 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 from dashboard.audit.models import AuditEvent
-from dashboard.delivery import post
 from dashboard.delivery.models import Channel, Delivery
+from dashboard.delivery.posting import post
 from tests.support.people import person
 
 pytestmark = pytest.mark.django_db

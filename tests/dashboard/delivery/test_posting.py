@@ -2,8 +2,9 @@
 
 import pytest
 
-from dashboard.delivery import Message, post
+from dashboard.delivery.message import Message
 from dashboard.delivery.models import Channel, Delivery
+from dashboard.delivery.posting import post
 from dashboard.delivery.sealing import Unreadable
 
 pytestmark = pytest.mark.django_db

@@ -16,8 +16,10 @@ from django.db import connection, transaction
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from dashboard.delivery import Message, post, sending, tasks
+from dashboard.delivery import sending, tasks
+from dashboard.delivery.message import Message
 from dashboard.delivery.models import FIRST_PAUSE, LEASE, TRIES, Channel, Delivery
+from dashboard.delivery.posting import post
 from gateway.models import GatewayState
 from tests.dashboard.delivery.conftest import SIGNING
 
