@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from gateway import inquiry
 from gateway.core.policy import KeyRules
-from gateway.core.scheduler import Scheduler
 from tests.support.clock import until
 
 
@@ -85,7 +85,7 @@ async def test_a_tenant_may_not_read_why_since_that_names_others(gateway):
 
 
 async def test_an_admin_reads_why_a_request_waits(gateway, monkeypatch):
-    explained, walk = [], Scheduler.explain
+    explained, walk = [], inquiry.explain
 
     def counted(scheduler, id, now_ms):
         explained.append(id)
@@ -97,7 +97,7 @@ async def test_an_admin_reads_why_a_request_waits(gateway, monkeypatch):
             await until(lambda: gateway.waiting == 1)
             newest = (await asked(gateway, "/v1/requests")).json()["data"][0]["id"]
             path = f"/api/v1/requests/{newest}/explain"
-            monkeypatch.setattr(Scheduler, "explain", counted)
+            monkeypatch.setattr(inquiry, "explain", counted)
             why = (await asked(gateway, path, key="admin")).json()
             low.hang_up()
 
