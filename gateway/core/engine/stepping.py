@@ -1,9 +1,9 @@
 """The engine itself: the line, the running set, and the steps that move them."""
 
-from bisect import bisect_right
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from gateway.core.engine.kv import BLOCK_TOKENS, KVCache, Prefixes, blocks
+from gateway.core.engine.line import WaitingLine
 from gateway.core.engine.model import (
     PS,
     Counters,
@@ -14,8 +14,7 @@ from gateway.core.engine.model import (
     Sequence,
     Started,
 )
-
-Rank = tuple[int, int, str, int]
+from gateway.core.engine.timing import StepTimes
 
 
 class Engine:
@@ -24,18 +23,14 @@ class Engine:
     def __init__(self, config: EngineConfig | None = None) -> None:
         self.config = config or EngineConfig()
         self.counters = Counters()
-        self._base = round(self.config.step_base_s * PS)
-        self._per_decoding = round(self.config.step_per_decoding_s * PS)
-        self._per_prefill = round(self.config.step_per_prefill_token_s * PS)
-        self._per_kv = round(self.config.step_per_kv_token_s * PS)
+        self._times = StepTimes(self.config)
         self._most_prefill = self.config.long_prefill_token_threshold
         self._by_priority = self.config.scheduling_policy == "priority"
         self._now = 0
         self._steps = 0
         self._step_ends: int | None = None
         self._sequences: dict[str, Sequence] = {}
-        self._line: list[tuple[Rank, Sequence]] = []  # a heap; those aborted stay in it a while
-        self._waiting = 0
+        self._line = WaitingLine()
         self._running: dict[str, Sequence] = {}  # in admission order, as the next
         self._prefilling: list[Sequence] = []
         self._ends: list[tuple[int, int, Sequence]] = []  # a heap by last step, stale ones too
@@ -54,7 +49,7 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        return self._waiting
+        return len(self._line)
 
     @property
     def kv_usage(self) -> float:
@@ -124,8 +119,7 @@ class Engine:
         if sequence is None:
             return False
         if sequence.waiting:
-            sequence.waiting = False
-            self._waiting -= 1
+            self._line.forget(sequence)
         else:
             self._leave(sequence)
         self._may_admit = True
@@ -175,30 +169,20 @@ class Engine:
     def _leap(self, until: int) -> bool:
         """Do many steps at once, where none of them admits, prefills, preempts or finishes."""
         decoding = len(self._running)
-        if self._prefilling or not decoding or (self._may_admit and self._waiting):
+        if self._prefilling or not decoding or (self._may_admit and self._line):
             return False
         quiet = self._next_finish() - self._steps - 1
         quiet = min(quiet, BLOCK_TOKENS * (self._kv.free // decoding))
         if quiet < 1:
             return False
-        first = self._lasts(decoding, 0)
-        growth = self._per_kv * decoding
-
-        def lasts(steps: int) -> int:
-            return steps * first + growth * (steps * (steps - 1) // 2)
-
-        left = until - self._now
-        steps = quiet if lasts(quiet) <= left else bisect_right(range(quiet), left, key=lasts) - 1
+        resident_tokens = self._kv.resident_tokens
+        steps = self._times.fitting(quiet, until - self._now, decoding, resident_tokens)
         if steps < 1:
             return False
-        self._now += lasts(steps)
+        self._now += self._times.run(steps, decoding, resident_tokens)
         self._kv.grow(self._steps, steps, decoding)
         self._produce(steps, decoding)
         return True
-
-    def _lasts(self, decoding: int, prefill_tokens: int) -> int:
-        computing = self._per_decoding * decoding + self._per_prefill * prefill_tokens
-        return self._base + computing + self._per_kv * self._kv.resident_tokens
 
     def _begin(self) -> None:
         """Plan a step: grow what runs, preempt where blocks lack, then admit."""
@@ -216,7 +200,8 @@ class Engine:
             self._kv.free = self._make_room()
             decoding = len(self._running) - len(self._prefilling)
         prefill_tokens = sum(sequence.chunk for sequence in self._prefilling)
-        self._step_ends = self._now + self._lasts(decoding, prefill_tokens)
+        lasts = self._times.step(decoding, prefill_tokens, self._kv.resident_tokens)
+        self._step_ends = self._now + lasts
 
     def _complete(self, ends: int) -> None:
         self._step_ends = None
@@ -254,33 +239,26 @@ class Engine:
     # ---------------------------------------------------------------- one request's way
 
     def _queue(self, sequence: Sequence) -> None:
-        sequence.waiting = True
-        heappush(self._line, (sequence.rank, sequence))
-        self._waiting += 1
+        self._line.add(sequence)
         self._may_admit = True
-        if len(self._line) > 2 * self._waiting + 64:  # mostly aborted ones
-            self._line = [entry for entry in self._line if entry[1].waiting]
-            heapify(self._line)
 
     def _admit(self, left: int) -> None:
         """Take requests from the head of the line while ``left`` tokens of the budget last."""
         self._may_admit = False
-        while self._waiting and len(self._running) < self.config.max_num_seqs:
+        while self._line and len(self._running) < self.config.max_num_seqs:
             if left < 1:
                 self._may_admit = True
                 return
-            sequence = self._line[0][1]
-            if sequence.waiting:
-                fits = blocks(sequence.target_tokens) + self.config.watermark_blocks
-                if fits > self._kv.free:
-                    return  # all behind it wait too
-                self._start(sequence, left)
-                left -= sequence.chunk
-            heappop(self._line)
+            sequence = self._line.head()
+            fits = blocks(sequence.target_tokens) + self.config.watermark_blocks
+            if fits > self._kv.free:
+                return  # all behind it wait too
+            self._start(sequence, left)
+            left -= sequence.chunk
 
     def _start(self, sequence: Sequence, left: int) -> None:
-        sequence.waiting = False
-        self._waiting -= 1
+        """Admit the head of the line."""
+        self._line.pop()
         sequence.computed = self._cached(sequence)
         sequence.chunk = sequence.chunk_within(left, self._most_prefill)
         self._kv.free -= self._held(sequence)
