@@ -4,23 +4,15 @@ A whole Laneway under demo traffic runs behind it, so what the page shows is the
 """
 
 import re
-import shutil
 
 import pytest
+from playwright.sync_api import expect
 
+from tests.support.chromium import IN_BROWSER
 from tests.support.started import Started, outside, started
 
-playwright_sync = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+pytestmark = IN_BROWSER
 WITHIN_MS = 20_000
-expect = playwright_sync.expect
 
 
 @pytest.fixture(scope="module")
@@ -31,22 +23,20 @@ def laneway(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(laneway: Started):
-    with playwright_sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS + QUIET)
-        page = browser.new_page()
-        page.set_default_timeout(WITHIN_MS)
-        expect.set_options(timeout=WITHIN_MS)
-        page.complaints = []
-        page.on("console", lambda m: m.type == "error" and page.complaints.append(m.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.goto(laneway.address)
-        page.get_by_label("Name").fill("admin")
-        page.get_by_label("Password").fill(laneway.password)
-        page.get_by_role("button", name="Sign in", exact=True).click()
-        page.wait_for_url("**/live/")
-        yield page
-        browser.close()
+def page(browser, laneway: Started):
+    page = browser.new_page()
+    page.set_default_timeout(WITHIN_MS)
+    expect.set_options(timeout=WITHIN_MS)
+    page.complaints = []
+    page.on("console", lambda m: m.type == "error" and page.complaints.append(m.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.goto(laneway.address)
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill(laneway.password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url("**/live/")
+    yield page
+    page.close()
 
 
 def test_a_tier_is_paused_with_two_keys_and_a_confirm_and_resumed_from_any_page(page):

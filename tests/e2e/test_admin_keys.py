@@ -1,27 +1,15 @@
 """An admin's journey in a real browser: new tenant → key → first 200 → rotate → revoke."""
 
 import re
-import shutil
 import time
 
 import httpx
 import pytest
 
+from tests.support.chromium import COLLECT, IN_BROWSER
 from tests.support.started import Started, outside, started
 
-playwright_sync = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-COLLECT = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) =>
-  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
-"""
+pytestmark = IN_BROWSER
 IN_FORCE_S = 2.0  # a second by design, and one for a machine that is busy
 ANSWERED_S = 10.0  # a first answer comes from a model server that may be busy as well
 
@@ -30,14 +18,6 @@ ANSWERED_S = 10.0  # a first answer comes from a model server that may be busy a
 def laneway(tmp_path_factory) -> Started:
     with started(outside(tmp_path_factory.mktemp("laneway"))) as up:
         yield up
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -1,49 +1,21 @@
 """An admin's way in a real browser, with a gateway that runs: edit, look, publish, live, back."""
 
 import re
-import shutil
 
 import httpx
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.chromium import COLLECT, IN_BROWSER
 from tests.support.started import outside, started
 
-playwright_sync = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-COLLECT = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) =>
-  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
-"""
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture(scope="module")
 def laneway(tmp_path_factory):
     with started(outside(tmp_path_factory.mktemp("home"))) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +96,7 @@ def test_edit_look_publish_live_and_back(visit, draft, laneway):
     page = draft()
     page.get_by_label("batch: max waiting", exact=True).fill("1.5k")
     page.locator("#saved", has_text="1 change · saved").wait_for()
-    playwright_sync.expect(page.get_by_role("button", name="Discard draft")).to_be_enabled()
+    expect(page.get_by_role("button", name="Discard draft")).to_be_enabled()
     page.get_by_role("link", name="Task types").click()
     page.locator("#task_types-3-tier").select_option("batch")
     page.locator("#saved", has_text="2 changes").wait_for()

@@ -1,25 +1,14 @@
 """From an alert to its cause, and from a line on a chart to its rule, in a real browser."""
 
 import re
-import shutil
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from tests.support.chromium import COLLECT, IN_BROWSER
 from tests.support.started_site import NAME, PASSWORD, site
 
-playwright_sync = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-COLLECT = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) =>
-  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
-"""
+pytestmark = IN_BROWSER
 # Batch waits for minutes in this scene; a second version was published just before it began.
 MORE = f"""
 from dashboard.alerts.models import Rule
@@ -38,16 +27,6 @@ def started(tmp_path_factory):
     served.start()
     yield served
     served.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

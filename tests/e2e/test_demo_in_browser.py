@@ -1,30 +1,19 @@
 """``make demo`` as a newcomer meets it: sign in with what was printed, and watch the line move."""
 
-import shutil
-
 import pytest
 
+from tests.support.chromium import IN_BROWSER
 from tests.support.started import Started, outside, started
 
-playwright_sync = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+pytestmark = IN_BROWSER
 POINTS = "(document.querySelector('.js-plotly-plot')?.data?.[0]?.x?.length ?? 0)"
 
 
 @pytest.fixture
-def page():
-    with playwright_sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS + QUIET)
-        page = browser.new_page()
-        yield page
-        browser.close()
+def page(browser):
+    page = browser.new_page()
+    yield page
+    page.close()
 
 
 def sign_in(page, laneway: Started) -> None:

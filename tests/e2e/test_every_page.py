@@ -5,28 +5,16 @@ sideways at 360 px.  A new address belongs into ``PAGES`` or ``NO_PAGES``: a tes
 """
 
 import json
-import shutil
 
 import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from django.urls import reverse
 
 from tests.dashboard.test_permissions import KNOWN
+from tests.support.chromium import COLLECT, IN_BROWSER
 from tests.support.started import outside, started
 
-playwright_sync = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-COLLECT = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) =>
-  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
-"""
+pytestmark = IN_BROWSER
 SEED = """
 import json
 from datetime import timedelta
@@ -152,18 +140,16 @@ def given(laneway):
 
 
 @pytest.fixture(scope="module")
-def page(laneway, given):
-    with playwright_sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = chromium.new_page(reduced_motion="reduce")
-        page.add_init_script(COLLECT)
-        page.goto(laneway.address)
-        page.get_by_label("Name").fill("admin")
-        page.get_by_label("Password").fill(laneway.password)
-        page.get_by_role("button", name="Sign in", exact=True).click()
-        page.wait_for_url("**/live/")
-        yield page
-        chromium.close()
+def page(browser, laneway, given):
+    page = browser.new_page(reduced_motion="reduce")
+    page.add_init_script(COLLECT)
+    page.goto(laneway.address)
+    page.get_by_label("Name").fill("admin")
+    page.get_by_label("Password").fill(laneway.password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url("**/live/")
+    yield page
+    page.close()
 
 
 def address(name, given):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 from datetime import datetime
 from pathlib import Path
@@ -11,30 +10,11 @@ import axe_playwright_python
 import pytest
 from django.conf import settings
 
+from tests.support.chromium import COLLECT, IN_BROWSER
 from tests.support.started_site import NAME, PASSWORD, site
 
-playwright_sync = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+pytestmark = IN_BROWSER
 MINUS = "\N{MINUS SIGN}"
-COLLECT = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) =>
-  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
-"""
 CELLS = "rows => rows.map((row) => [...row.children].map((cell) => cell.textContent))"
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 LAST = "element => element.data[0].x.at(-1)"
@@ -49,14 +29,6 @@ def started(tmp_path_factory):
     served.start()
     yield served
     served.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,21 +1,14 @@
 """Signing in, in a real browser: the first link, a passkey, its recovery codes, a session ended elsewhere."""
 
 import re
-import shutil
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from tests.support.chromium import IN_BROWSER
 from tests.support.started_site import site
 
-playwright_sync = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+pytestmark = IN_BROWSER
 PASSWORD = "correct horse battery"
 TELL = """
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -40,14 +33,6 @@ def started(tmp_path_factory):
     served.start()
     yield served
     served.stop()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_sync.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
