@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from django.db.models import Case, Count, F, FloatField, IntegerField, Max, Q, Sum, Value, When
 from django.db.models.functions import Cast, Coalesce, Floor, Ln
 
-from gateway.core.buckets import counts, text_of
+from gateway.core.buckets import text_of, total_counts
 from gateway.core.ledger import LOG_RATIO
 from gateway.core.policy import default_policy
-from gateway.core.sketch import Sketch, pairs
+from gateway.core.sketch import Sketch
 from gateway.models import PolicyVersion, TierDay, UsageRecord, UsageRows
 
 REFUSED = ("rejected", "expired", "evicted")
@@ -99,13 +99,8 @@ def by_tier(rows: Iterable[TierDay]) -> list[Line]:
 
 
 def _line(rows: list[TierDay], tenant: str) -> Line:
-    waits = Sketch()
-    refused: dict[str, int] = {}
-    for row in rows:
-        waits.merge(pairs(row.waits))
-        for code, n in counts(row.refused):
-            refused[code] = refused.get(code, 0) + n
-    p50_s, p95_s, p99_s = waits.told_s()
+    p50_s, p95_s, p99_s = Sketch.merged(row.waits for row in rows).told_s()
+    refused = total_counts(row.refused for row in rows)
     return Line(
         tenant=tenant,
         tier=rows[0].tier,

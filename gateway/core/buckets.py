@@ -61,12 +61,6 @@ def merged(parts: Iterable[Bucket], step_s: int) -> Bucket:
     """One bucket of ``step_s`` from the finer ones in it, at least one, in the order of time."""
     found = list(parts)
     last = found[-1]
-    waits = Sketch()
-    lost: dict[str, int] = {}
-    for part in found:
-        waits.merge(pairs(part.waits))
-        for code, count in counts(part.lost):
-            lost[code] = lost.get(code, 0) + count
     return Bucket(
         step_s=step_s,
         pool=last.pool,
@@ -88,8 +82,8 @@ def merged(parts: Iterable[Bucket], step_s: int) -> Bucket:
         ),
         arrived=sum(part.arrived for part in found),
         dispatched=sum(part.dispatched for part in found),
-        lost=text_of(lost),
-        waits=str(waits),
+        lost=text_of(total_counts(part.lost for part in found)),
+        waits=str(Sketch.merged(part.waits for part in found)),
     )
 
 
@@ -97,6 +91,14 @@ def counts(text: str) -> Iterator[tuple[str, int]]:
     for pair in text.split():
         name, _, count = pair.rpartition(":")
         yield name, int(count)
+
+
+def total_counts(texts: Iterable[str]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for text in texts:
+        for name, count in counts(text):
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 def lost_as(how: Loss, text: str) -> int:

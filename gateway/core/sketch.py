@@ -32,6 +32,13 @@ class Sketch:
         self.n = 0
 
     @classmethod
+    def merged(cls, stored: Iterable[str]) -> Sketch:
+        sketch = cls()
+        for text in stored:
+            sketch.merge(pairs(text))
+        return sketch
+
+    @classmethod
     def of(cls, waits_ms: Iterable[int]) -> Sketch:
         sketch = cls()
         for wait_ms in waits_ms:

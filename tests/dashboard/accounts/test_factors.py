@@ -5,7 +5,6 @@ import re
 
 import pytest
 from allauth.mfa.models import Authenticator
-from django.core.cache import cache
 from django.test import Client
 
 from dashboard.accounts.permissions import must_add_factor, standing
@@ -16,13 +15,6 @@ from tests.support.people import person
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
 FACTOR = "/accounts/login/factor/"
-
-
-@pytest.fixture(autouse=True)
-def no_attempts_before():
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture

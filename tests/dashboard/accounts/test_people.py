@@ -6,7 +6,6 @@ from urllib.parse import urlsplit
 import pytest
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group, User
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
@@ -19,13 +18,6 @@ from tests.support.people import member, person
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(autouse=True)
-def no_attempts_before():
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture

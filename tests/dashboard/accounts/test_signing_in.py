@@ -5,7 +5,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from allauth.usersessions.models import UserSession
-from django.core.cache import cache
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
@@ -20,13 +19,6 @@ from tests.support.people import member, person
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(autouse=True)
-def no_attempts_before():
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture
