@@ -33,7 +33,11 @@ def came_by_the_company(
 
 
 def proved_at(told: dict[str, Any]) -> float:
-    """When the person last proved to the provider who they are; 0 where it does not say."""
+    """When the person last proved to the provider who they are; 0 where it does not say.
+
+    ``iat`` is no stand-in: it dates the token, not the person.  Whoever finds an open browser strikes
+    ``prompt`` out of the address and gets a fresh token from the session that is open over there.
+    """
     claim = (told.get("id_token") or {}).get("auth_time")
     if isinstance(claim, int | float) and claim > 0:
         return min(float(claim), time.time())

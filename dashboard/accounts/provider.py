@@ -3,6 +3,7 @@
 Its roles are in force anew at each sign-in.  Whom it gives none does not come in.
 """
 
+import json
 import logging
 from typing import Any
 
@@ -30,6 +31,9 @@ from dashboard.audit.log import record
 
 logger = logging.getLogger(__name__)
 PARTS = ("userinfo", "id_token")
+# ``confirming`` believes the ID token's ``auth_time``.  A provider may leave it out unless it is asked
+# for, by ``max_age`` or as an essential claim (OpenID Connect Core 1.0, 2 and 5.5.1).
+TELL_WHEN = json.dumps({"id_token": {"auth_time": {"essential": True}}})
 ID = settings.LANEWAY_OIDC.get("id", "none")
 
 
@@ -44,8 +48,9 @@ def go(request: HttpRequest) -> HttpResponse:
     except SocialApp.DoesNotExist:
         raise Http404("No sign-in of another house is set up.") from None
     # Somebody who is signed in comes to prove it is them: an open session over there proves nothing.
-    # ``confirming`` believes the ID token's ``auth_time``, which ``max_age`` makes a provider state.
-    asked = {"prompt": "login", "max_age": "0"} if request.user.is_authenticated else {}
+    asked = {"claims": TELL_WHEN}
+    if request.user.is_authenticated:
+        asked |= {"prompt": "login", "max_age": "0"}
     try:
         answer = chosen.redirect(
             request,

@@ -1,5 +1,6 @@
 """The company's own sign-in: who comes in by it and as what, against a provider on real sockets."""
 
+import json
 import re
 import time
 from html import unescape
@@ -16,6 +17,7 @@ from dashboard.accounts import provider
 from dashboard.accounts.confirming import CONFIRMED, proved_at
 from dashboard.accounts.permissions import standing
 from dashboard.audit.models import AuditEvent
+from tests.support.factors import code, with_app
 from tests.support.fake_oidc import CLIENT, SECRET, running
 from tests.support.people import person
 
@@ -206,6 +208,12 @@ def an_hour_later(client: Client) -> None:
     session.save()
 
 
+def remember_a_proof(client: Client) -> None:
+    session = client.session
+    session[CONFIRMED] = time.time()
+    session.save()
+
+
 def test_being_asked_again_leads_there_again_and_asks_there_too(client, oidc, acme):
     come_by(client)
     assert client.get(NEW_KEY).status_code == 200
@@ -219,14 +227,21 @@ def test_being_asked_again_leads_there_again_and_asks_there_too(client, oidc, ac
 
     assert answer["Location"] == NEW_KEY
     assert not {"prompt", "max_age"} & oidc.asked[0].keys()
+    for asked in oidc.asked:
+        assert json.loads(asked["claims"]) == {"id_token": {"auth_time": {"essential": True}}}
     assert (oidc.asked[1]["prompt"], oidc.asked[1]["max_age"]) == ("login", "0")
     assert client.get(NEW_KEY).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "provider_that", [{"asks": False}, {"tells_when": False}], ids=["asks nobody", "says nothing"]
+    ("provider_that", "told"),
+    [
+        ({"asks": False}, b"let you through without asking"),
+        ({"tells_when": False}, b"leaves out <code>auth_time</code>"),
+    ],
+    ids=["asks nobody", "says nothing"],
 )
-def test_a_provider_that_asks_nobody_again_proves_nothing(client, oidc, acme, provider_that):
+def test_a_provider_that_asks_nobody_again_proves_nothing(client, oidc, acme, provider_that, told):
     come_by(client)
     oidc.signed_in_at -= 3600
     an_hour_later(client)
@@ -237,7 +252,32 @@ def test_a_provider_that_asks_nobody_again_proves_nothing(client, oidc, acme, pr
 
     asked = client.get(NEW_KEY)
     assert asked.status_code == 403
-    assert b"auth_time" in asked.content
+    assert told in asked.content
+
+
+def test_where_the_provider_never_says_when_a_password_of_their_own_is_the_way(
+    client, oidc, acme, settings
+):
+    settings.LANEWAY_REQUIRE_MFA = True
+    oidc.tells_when = False
+    come_by(client)
+    assert client.get(NEW_KEY).status_code == 403
+    sam = Client()
+    sam.force_login(with_app(person("sam", "security")))
+    remember_a_proof(sam)
+
+    page = sam.post("/people/of/ada/link/").content.decode()
+    link = re.search(r"/accounts/welcome/[\w-]+/", page)[0]
+    chosen = {"new_password1": "correct horse battery", "new_password2": "correct horse battery"}
+    client.post(link, chosen)
+    ada = with_app(User.objects.get(username="ada"))
+
+    assert client.get(NEW_KEY).status_code == 200
+    an_hour_later(client)
+    assert client.get(NEW_KEY)["Location"].startswith("/accounts/again/")
+    client.post("/accounts/again/code/", {"code": code(), "next": NEW_KEY})
+    assert client.get(NEW_KEY).status_code == 200
+    assert standing(ada).roles == {"admin", "security"}
 
 
 def test_an_open_session_over_there_signs_in_and_proves_nothing(client, oidc, acme):
