@@ -24,5 +24,5 @@ def page(request: HttpRequest) -> HttpResponse:
     error = "" if frame else "it has published no state in the last 5 s"
     report = async_to_sync(doctor.examine)(timezone.now(), live, error)
     groups = [(severity, HEADINGS[severity], report.of(severity)) for severity in WORST_FIRST]
-    context = {"groups": groups, "at": timezone.now()}
+    context = {"groups": groups, "counts": report.counts}
     return render(request, "live/doctor.html", context)

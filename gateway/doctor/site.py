@@ -42,10 +42,13 @@ def _keys(site: Site) -> Iterator[Finding]:
         advice = "Put the old pepper back behind the present one (LANEWAY_PEPPER, or the file), or issue new keys."
         yield Finding("error", "keys", "lost_pepper", message, advice)
     if not site.keys_in_use:
-        advice = "Run manage.py issuekey TENANT --name NAME."
+        advice = "Make one on a tenant's page, or by manage.py issuekey TENANT --name NAME."
         yield Finding("warning", "keys", "no_keys", "Nobody has a key.", advice)
     elif not lost:
-        message = f"{site.keys_in_use} keys are in use, and the pepper of each is at hand."
+        n = site.keys_in_use
+        message = (
+            f"{n} key{' is' if n == 1 else 's are'} in use, and the pepper of each is at hand."
+        )
         yield Finding("ok", "keys", "keys", message)
 
 

@@ -15,7 +15,8 @@ SHOWN = 3
 def judge(traffic: Traffic) -> Iterator[Finding]:
     n = traffic.requests
     if n < FEW:
-        message = f"Only {n} requests ended in the last hour: too few to say what priority does."
+        ended = f"{n or 'No'} request{'' if n == 1 else 's'} ended in the last hour"
+        message = f"{ended}: too few to say what priority does."
         yield Finding("note", ABOUT, "little_traffic", message)
         return
     if traffic.wait_p95_s < PRESSURE_S:

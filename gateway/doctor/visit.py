@@ -21,6 +21,15 @@ class Report(Struct, frozen=True):
     def of(self, severity: Severity) -> list[Finding]:
         return [finding for finding in self.findings if finding.severity == severity]
 
+    @property
+    def counts(self) -> str:
+        """``no errors, 1 warning, 2 notes, 9 ok``."""
+        numbers = [(len(self.of(severity)), severity) for severity in WORST_FIRST]
+        return ", ".join(
+            f"{n or 'no'} {severity}{'' if n == 1 or severity == 'ok' else 's'}"
+            for n, severity in numbers
+        )
+
 
 async def examine(now: datetime, live: Mapping[str, Live], gateway_error: str = "") -> Report:
     """``live`` is what the running gateway shows of its backends, by name.  Rows are read where

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from msgspec.structs import replace
 
 from gateway import doctor
 from gateway.core.policy import default_policy
@@ -237,3 +238,12 @@ def test_the_command_exits_with_an_error_and_speaks_json(capsys):
     assert ended.value.code == 1
     assert "✗ backends: No backend is switched on" in told
     assert findings[0].keys() == {"severity", "about", "code", "message", "advice"}
+
+
+def test_what_was_found_is_counted_in_words():
+    one = doctor.Finding("warning", "keys", "no_keys", "Nobody has a key.")
+    report = doctor.Report(
+        [one, *(2 * [replace(one, severity="note")]), replace(one, severity="ok")]
+    )
+
+    assert report.counts == "no errors, 1 warning, 2 notes, 1 ok"

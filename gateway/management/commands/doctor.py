@@ -51,5 +51,4 @@ class Command(BaseCommand):
                 self.stdout.write(f"{mark}: {finding.message}")
                 if finding.advice:
                     self.stdout.write(f"    → {finding.advice}")
-        counts = ", ".join(f"{len(report.of(one))} {one}" for one in WORST_FIRST)
-        self.stdout.write(f"\n{settings.LANEWAY_HOME}: {counts}")
+        self.stdout.write(f"\n{settings.LANEWAY_HOME}: {report.counts}")

@@ -1,5 +1,7 @@
 """The doctor's page: what it shows, and to whom."""
 
+import re
+
 import pytest
 from django.core.cache import cache
 
@@ -27,6 +29,7 @@ def test_a_finding_comes_with_what_to_do(client):
     assert "Set VLLM_URL" in page
     assert 'data-severity="error" data-code="no_backends"' in page
     assert page.index("Errors") < page.index("What is well")
+    assert re.search(r"[1-9] errors?, (no|\d+) warnings?, (no|\d+) notes?, \d+ ok", page)
     assert "It could not be asked: it has published no state in the last 5 s." in page
 
 
