@@ -11,6 +11,7 @@ from dashboard.accounts.permissions import may_draft
 from dashboard.alerts import thresholds
 from dashboard.policies import bounds, diff, edit, form, managed, review
 from dashboard.policies.fields import Document
+from dashboard.policies.meanings import MEANINGS
 from dashboard.policies.models import Draft, StaleDraft, document_of, in_force
 from dashboard.policies.request import person
 from gateway.core.policy import Policy, load
@@ -132,6 +133,7 @@ def _context(
         "section": section,
         "slug": slug,
         "groups": form.groups(section, draft.document, by_path, slug, typed, alerts),
+        "meanings": MEANINGS.get(section, {}).items(),
         "problems": [(p, link(p.path, draft.document)) for p in found],
         "preset_error": by_path.get("preset", ""),
         "changes": len(diff.sentences(base, draft.document)),

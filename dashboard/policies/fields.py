@@ -35,7 +35,6 @@ class Field(NamedTuple):
     above: bool = False  # ``least`` itself is too little
     blank: str = ""  # what an empty field means; without it a field must be filled
     choices: tuple[tuple[str, str], ...] = ()
-    hint: str = ""
 
 
 DAY_S, MANY = 86_400, 1_000_000

@@ -1,5 +1,6 @@
 """The page that shows what a draft would have done with recorded traffic."""
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -28,7 +29,8 @@ UNDERWAY = (Preview.State.WAITING, Preview.State.RUNNING)
 def page(request: HttpRequest) -> HttpResponse:
     draft = Draft.objects.of(person(request))
     if not draft.edit:
-        return redirect("policies:overview")
+        messages.info(request, "There was nothing to preview yet: change something here first.")
+        return redirect("policies:sheet", "tiers")
     names = list(Backend.objects.filter(enabled=True).values_list("name", flat=True))
     form = PreviewForm(request.POST or None, backends=names)
     problems = meaning.problems(clean(draft.document))

@@ -20,7 +20,7 @@ from dashboard.policies.fields import (
     Field,
     fault,
 )
-from gateway.core.policy import Ageing, Policy, Tier, load
+from gateway.core.policy import COLOURS, Ageing, Policy, Tier, load
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 TASK = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -136,6 +136,7 @@ def warnings(policy: Policy, used_by_keys: Iterable[str] = ()) -> list[Warned]:
         *_waits(policy),
         *(_ageing(policy, policy.ageing) if policy.ageing else _never_lifted(policy)),
         *_tenants(policy),
+        *_colours(policy),
     ]
 
 
@@ -197,3 +198,14 @@ def _tenants(policy: Policy) -> Iterator[Warned]:
         if default and default.priority > rules.ceiling:
             ceiling = units.priority_text(rules.ceiling)
             yield Warned(slug, f"Its default tier {named(default)} is above its ceiling {ceiling}.")
+
+
+def _colours(policy: Policy) -> Iterator[Warned]:
+    """Two tiers in one colour, where somebody chose it; beyond five tiers places share theirs."""
+    free = [colour for colour in COLOURS if colour not in policy.colours.values()]
+    for tier in policy.by_urgency:
+        alike = [t for t in policy.by_urgency if policy.colours[t.name] == tier.colour]
+        others = ", ".join(named(t) for t in alike if t is not tier)
+        if others and free:
+            text = f"It is drawn in {tier.colour} as {others} is; {free[0]} is free."
+            yield Warned(named(tier), text)

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from zoneinfo import available_timezones
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
@@ -38,8 +39,11 @@ from gateway.models import Tenant
 @require_http_methods(["GET", "HEAD", "POST"])
 def review(request: HttpRequest) -> HttpResponse:
     draft = Draft.objects.of(person(request))
+    if not draft.edit and request.method == "POST":
+        return redirect("policies:overview")  # sent twice
     if not draft.edit:
-        return redirect("policies:overview")  # nothing is drafted: also a form that was sent twice
+        messages.info(request, "There was nothing to review yet: change something here first.")
+        return redirect("policies:sheet", "tiers")
     if in_force()[0] != draft.base:
         return _conflict(request, draft)
     context = _looked_at(draft)

@@ -154,3 +154,26 @@ def test_a_tenant_whose_default_is_above_its_ceiling():
     assert "acme: Its default tier critical (8) is above its ceiling 0." in warned(
         replace(default_policy(), tenants=rules)
     )
+
+
+def coloured(**chosen):
+    """The five default tiers with these colours of their own."""
+    tiers = [replace(tier, colour=chosen.get(tier.name)) for tier in default_policy().tiers]
+    return [
+        told for told in warned(replace(default_policy(), tiers=tuple(tiers))) if "drawn" in told
+    ]
+
+
+def test_two_tiers_in_one_colour_are_told_and_which_colour_is_free():
+    assert coloured(batch="teal") == [
+        "batch (\u22125): It is drawn in teal as standard (0) is; pink is free."
+    ]
+    assert coloured(batch="pink") == []
+    assert coloured(batch="teal", standard="pink") == []
+
+
+def test_beyond_five_tiers_colours_come_round_and_nobody_is_warned():
+    tiers = default_policy().tiers
+    more = (*tiers, replace(tiers[2], name="more", priority=1, colour="teal"))
+
+    assert not [told for told in warned(replace(default_policy(), tiers=more)) if "drawn" in told]

@@ -9,7 +9,9 @@ from hypothesis.extra.django import TestCase
 
 from dashboard.alerts.models import Rule
 from dashboard.policies import form
+from dashboard.policies.fields import AGEING, LIMITS, ON_EXCESS, POOL, TENANT, TIER
 from dashboard.policies.fields import document as as_document
+from dashboard.policies.meanings import MEANINGS
 from dashboard.policies.models import Draft
 from gateway.core.policy import load
 from tests.support.policies import policies
@@ -259,3 +261,27 @@ class TestPolarity(TestCase):
         assert [tier.name for tier in load(taken).by_urgency] == [name for _, name in order]
         again = form.groups("tiers", taken, {})[0].rows
         assert [row.title for row in again] == [name for _, name in order]
+
+
+LABELS = {
+    "tiers": {field.label for field in TIER},
+    "tenants": {field.label for field in (*TENANT, *LIMITS, ON_EXCESS)},
+    "pool": {field.label for field in (*AGEING, *POOL)},
+}
+
+
+@pytest.mark.parametrize("section", LABELS)
+def test_every_number_of_a_page_is_explained_there(as_ada, acme, section):
+    assert set(MEANINGS[section]) == LABELS[section] - {"name"}
+
+    page = as_ada.get(f"/policy/draft/{section}/{'acme/' if section == 'tenants' else ''}")
+
+    assert "What do these mean?" in page.content.decode()
+
+
+@pytest.mark.parametrize("page", ["review", "preview"])
+def test_what_needs_a_draft_says_so_and_leads_to_it(as_ada, page):
+    answer = as_ada.get(f"/policy/draft/{page}/", follow=True)
+
+    assert answer.redirect_chain == [("/policy/draft/tiers/", 302)]
+    assert f"There was nothing to {page} yet" in answer.content.decode()
