@@ -22,7 +22,7 @@ PER_PAGE = 50
 class FilterForm(forms.Form):
     who = forms.CharField(required=False, max_length=150)
     verb = forms.CharField(required=False, max_length=64)
-    object = forms.CharField(required=False, max_length=200, label="Object or tenant")
+    object = forms.CharField(required=False, max_length=200, label="To (object or tenant)")
     since = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
     until = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
 

@@ -197,6 +197,8 @@ def sound(page, url, status=200):
     if not any(fits(page) for _ in range(20)):
         found.append("scrolls sideways at 360 px")
     found += axe(page)
+    page.emulate_media(color_scheme="light")
+    found += axe(page, "color-contrast")
     home = url[: url.index("/", 8)]
     found += [f"asks {other}" for other in asked if not other.startswith((home, "data:", "blob:"))]
     return "\n".join(found + page.evaluate("violations"))

@@ -231,3 +231,19 @@ def test_what_is_written_while_the_check_reads_breaks_nothing(five, monkeypatch)
     monkeypatch.setattr(AuditEvent, "sealed", sealed)
 
     assert chain.check().broken == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("7f3a0c9e-11", "7f3a0c9e-11"),
+        ("short", ""),
+        ("an id with spaces", ""),
+        ("<b>markup</b>", ""),
+        ("x" * 129, ""),
+    ],
+)
+def test_a_row_holds_the_request_s_id_where_it_is_one(rf, said, kept):
+    record("ada", "tenant.created", "tenant:acme", request=rf.post("/", HTTP_X_REQUEST_ID=said))
+
+    assert AuditEvent.objects.get().request_id == kept

@@ -91,3 +91,13 @@ def test_a_failure_needs_neither_context_nor_database():
 @pytest.fixture(autouse=True)
 def _empty_cache():
     cache.clear()
+
+
+@pytest.mark.parametrize(
+    ("role", "way"),
+    [("admin", '<a href="/tenants/">tenant</a>'), ("viewer", "Have an admin make a key")],
+)
+def test_before_the_first_request_everybody_is_told_their_way_to_a_key(client, role, way):
+    client.force_login(person("somebody", role))
+
+    assert way in client.get("/live/").content.decode()

@@ -277,3 +277,12 @@ def test_usage_rows_of_others_count_for_nobody_else(ada, acme, birch):
 
     assert ada.get("/tenant/acme/").context["requests_in_a_day"] == 0
     assert UsageRecord.objects.count() == 5
+
+
+def test_a_tenant_s_rules_are_one_click_away_for_those_who_may_draft(client, acme):
+    rules = 'href="/policy/draft/tenants/acme/"'
+
+    client.force_login(person("ada", "admin"))
+    assert rules in client.get("/tenant/acme/").content.decode()
+    client.force_login(member("tess", acme, "tenant-admin"))
+    assert rules not in client.get("/tenant/acme/").content.decode()
