@@ -4,6 +4,7 @@ import re
 
 import pytest
 from django.core.cache import cache
+from django.test import Client
 
 from gateway.core.policy import default_policy
 from gateway.models import PolicyVersion
@@ -101,3 +102,23 @@ def test_before_the_first_request_everybody_is_told_their_way_to_a_key(client, r
     client.force_login(person("somebody", role))
 
     assert way in client.get("/live/").content.decode()
+
+
+def test_a_form_without_its_token_changes_nothing_and_says_what_to_do():
+    careful = Client(enforce_csrf_checks=True)
+    careful.force_login(person("ada", "admin"))
+
+    answer = careful.post("/tenants/new/", {"name": "Acme", "slug": "acme"})
+
+    page = answer.content.decode()
+    assert answer.status_code == 403
+    assert "Nothing was changed: send it again" in page
+    assert "LANEWAY_HTTPS=yes" in page
+    assert "DEBUG" not in page
+
+
+def test_under_a_name_nobody_gave_it_the_site_names_the_setting(client):
+    answer = client.get("/live/", HTTP_HOST="gateway.example.org")
+
+    assert answer.status_code == 400
+    assert "LANEWAY_HOST_NAMES" in answer.content.decode()
