@@ -5,9 +5,14 @@ from copy import deepcopy
 from typing import Any, NamedTuple
 
 from dashboard.policies.diff import BETWEEN, keyed, unkeyed
-from dashboard.policies.fields import Document
+from dashboard.policies.fields import AGEING, POOL, TENANT, TIER, TIER_LIMITS, Document
 
 _ABSENT = object()
+_FIELDS = {"tiers": TIER, "tenants": (*TENANT, *TIER_LIMITS), "ageing": AGEING}
+_HOLDS_NAMES = {
+    *("tiers", "tenants", "task_types", "endpoint_tasks", "service_tiers"),
+    *("ageing", "limits", "tier_limits"),
+}
 
 
 class Merged(NamedTuple):
@@ -40,3 +45,13 @@ def merge(base: Document, theirs: Document, mine: Document, keep: Collection[str
 
     whole = join(keyed(base), keyed(theirs), keyed(mine), "")
     return Merged(unkeyed(deepcopy(whole)), tuple(conflicts))
+
+
+def where(path: str) -> str:
+    """A conflict's path in words: ``batch: max waiting``, ``acme: ceiling``, ``translate``."""
+    first, *_ = parts = path.split(BETWEEN)
+    labels = {field.key: field.label for field in _FIELDS.get(first, POOL)}
+    holders = {0, 2} if first == "tenants" else {0}  # elsewhere somebody may bear such a name
+    told = [part for i, part in enumerate(parts) if i not in holders or part not in _HOLDS_NAMES]
+    *whose, last = told or parts
+    return ": ".join([*whose, labels.get(last, last)])

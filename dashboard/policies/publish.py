@@ -152,12 +152,18 @@ def put_back(
 
 
 def undoable(version: PolicyVersion | None, person: User, at: datetime, grace_s: float = 0) -> bool:
-    """Whether ``person`` published this as the newest version within the last seconds."""
+    """Whether ``person`` published this as the newest version within the last seconds.
+
+    What took a canary back is not undone: that would put in force for all what some tenants tried.
+    """
     return (
         version is not None
         and version.number > 1
         and version.author_id == person.pk
         and at - version.published_at <= timedelta(seconds=UNDO_WITHIN_S + grace_s)
+        and not Rollout.objects.filter(
+            version=version.number - 1, state=Rollout.State.TAKEN_BACK
+        ).exists()
     )
 
 

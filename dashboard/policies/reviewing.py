@@ -27,6 +27,7 @@ from dashboard.policies.editing import frame, link
 from dashboard.policies.fields import Document
 from dashboard.policies.forms import PublishForm
 from dashboard.policies.merge import merge as merged
+from dashboard.policies.merge import where
 from dashboard.policies.models import Draft, StaleDraft, document_of, in_force
 from dashboard.policies.reach import blast_radius, tiers_that_keys_name
 from dashboard.policies.request import person
@@ -158,7 +159,7 @@ def _conflict(request: HttpRequest, draft: Draft) -> HttpResponse:
         "mine": diff.sentences(base, mine),
         "together": diff.sentences(theirs, both.document),
         "conflicts": [
-            (path, *(diff.at_path(side, path) for side in (base, theirs, mine)))
+            (path, where(path), *(diff.at_path(side, path) for side in (base, theirs, mine)))
             for path in both.conflicts
         ],
     }

@@ -12,6 +12,9 @@ from tests.support.started import outside, started
 pytestmark = IN_BROWSER
 
 
+PASSWORD = "correct horse battery"
+
+
 @pytest.fixture(scope="module")
 def laneway(tmp_path_factory):
     with started(outside(tmp_path_factory.mktemp("home"))) as running:
@@ -154,6 +157,8 @@ def test_a_draft_is_replayed_by_a_worker_tried_with_one_tenant_and_promoted(draf
     )
     assert ask(laneway, "translate") == expected
 
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert all_in_sight(page)
     page.get_by_role("button", name="Go to 100 %").click()
     page.wait_for_url("**/policy/")
     for _ in range(50):
@@ -162,6 +167,12 @@ def test_a_draft_is_replayed_by_a_worker_tried_with_one_tenant_and_promoted(draf
         page.wait_for_timeout(100)
     assert ask(laneway, "translate") == ("batch", str(version))
     assert page.locator("#canary-title").count() == 0
+
+
+def all_in_sight(page):
+    """No table must be pushed sideways to be read."""
+    fits = "all => all.every((one) => one.scrollWidth <= one.clientWidth)"
+    return page.locator(".scroll").evaluate_all(fits)
 
 
 def test_undo_gives_the_draft_back(visit, draft):
@@ -235,6 +246,67 @@ def test_a_second_window_does_not_overwrite_the_first(visit, draft):
     assert "batch: max waiting 1.3k, saved is 1.1k" in second.locator("#stale").inner_text()
 
 
+@pytest.fixture
+def as_ben(browser, laneway):
+    """A second admin, in a browser of their own."""
+    ben = f"from tests.support.people import person; person('ben', 'admin', password={PASSWORD!r})"
+    laneway.manage("shell", "-v0", "-c", ben)
+    page = browser.new_page()
+    page.goto(f"{laneway.address}/accounts/login/")
+    page.get_by_label("Name").fill("ben")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url("**/live/")
+    yield page
+    page.context.close()
+
+
+def saved(page, label, text):
+    page.get_by_label(label, exact=True).fill(text)
+    with page.expect_response(lambda answer: answer.request.method == "POST"):
+        page.get_by_label(label, exact=True).blur()
+    page.locator("#saved", has_text="saved").wait_for()
+
+
+def publish(page, why):
+    page.get_by_label("Why?", exact=True).fill(why)
+    if page.locator("#id_accepted").count():
+        page.locator("#id_accepted").fill("known")
+    page.get_by_role("button", name="Publish").click()
+    page.wait_for_url("**/policy/")
+
+
+def in_force(page, tier):
+    """Its row on the policy's page: target wait, max wait, max waiting, ages."""
+    return page.get_by_role("row", name=re.compile(f"^{tier} ")).inner_text().split()[2:]
+
+
+def test_two_admins_publish_side_by_side_and_neither_loses_anything(draft, as_ben, laneway):
+    ada = draft()
+    as_ben.goto(f"{laneway.address}/policy/draft/tiers/")
+    saved(ada, "batch: max waiting", "1.6k")
+    saved(ada, "standard: max wait", "7m")
+    saved(as_ben, "batch: max waiting", "1.1k")
+    saved(as_ben, "background: max wait", "25m")
+    ada.get_by_role("link", name="Review", exact=True).click()
+    publish(ada, "room for batch")
+
+    as_ben.get_by_role("link", name="Review", exact=True).click()
+    as_ben.get_by_text("was published since this draft began").wait_for()
+    both = as_ben.get_by_role("group", name=re.compile("batch: max waiting"))
+    assert "Theirs stands: 1.6k" in both.inner_text()
+    both.get_by_role("checkbox", name="Use mine instead: 1.1k").check()
+    as_ben.get_by_role("button", name="Put my draft onto").click()
+    as_ben.wait_for_url("**/draft/review/")
+    changes = as_ben.locator(".changes").first.inner_text().splitlines()
+    assert changes == ["batch: max waiting 1.6k → 1.1k", "background: max wait 30m → 25m"]
+    publish(as_ben, "less room after all")
+
+    assert in_force(as_ben, "batch")[2] == "1.1k"
+    assert in_force(as_ben, "background")[1] == "25m"
+    assert in_force(as_ben, "standard")[1] == "7m"
+
+
 def test_all_of_it_works_without_a_script(draft):
     page = draft(java_script_enabled=False)
     page.get_by_role("button", name="Run background earlier").click()
@@ -255,3 +327,5 @@ def test_nothing_is_wider_than_the_screen(visit, width, path):
     page = visit(f"/policy/{path}", viewport={"width": width, "height": 740})
 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width == 360:
+        assert all_in_sight(page)

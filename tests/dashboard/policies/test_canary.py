@@ -191,6 +191,16 @@ def test_taken_back_by_hand_it_is_over_for_everybody(running, client, otto):
     assert Rollout.objects.get().state == "taken_back"
 
 
+def test_taking_it_back_is_not_undone_into_everybody_s(running, as_ada):
+    as_ada.post("/policy/canary/2/back/")
+
+    page = as_ada.get("/policy/").content.decode()
+    as_ada.post("/policy/undo/", {"number": 3})
+
+    assert "Undo (10 s)" not in page
+    assert PolicyVersion.objects.newest().number == 3
+
+
 def test_undo_takes_it_back_and_gives_the_draft_back(running, as_ada, ada):
     as_ada.post("/policy/undo/", {"number": 2})
 

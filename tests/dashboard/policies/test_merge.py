@@ -1,10 +1,12 @@
 """Two people edit one policy."""
 
+import pytest
 from hypothesis import given, settings
 
 from dashboard.policies import diff, fields
+from dashboard.policies.diff import BETWEEN
 from dashboard.policies.fields import document as as_document
-from dashboard.policies.merge import merge
+from dashboard.policies.merge import merge, where
 from gateway.core.policy import load
 from tests.support.policies import document, policies
 
@@ -58,3 +60,21 @@ def test_one_who_changed_nothing_gets_what_the_other_did(base, other):
     assert diff.keyed(merge(base, other, base).document) == diff.keyed(other)
     assert diff.keyed(merge(base, base, other).document) == diff.keyed(other)
     assert merge(base, other, other).conflicts == ()
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        (("tiers", "batch", "max_waiting"), "batch: max waiting"),
+        (("tiers", "batch"), "batch"),
+        (("max_waiting",), "waiting in all tiers"),
+        (("ageing", "ceiling"), "ageing ceiling"),
+        (("ageing",), "ageing"),
+        (("task_types", "translate"), "translate"),
+        (("tiers", "limits", "ages"), "limits: ages"),
+        (("tenants", "acme", "ceiling"), "acme: ceiling"),
+        (("tenants", "acme", "tier_limits", "batch", "on_excess"), "acme: batch: on excess"),
+    ],
+)
+def test_what_both_changed_is_named_as_the_pages_name_it(parts, text):
+    assert where(BETWEEN.join(parts)) == text
