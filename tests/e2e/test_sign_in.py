@@ -84,6 +84,7 @@ def test_from_the_first_link_to_a_passkey_and_back_in(page, started):
     page.get_by_role("button", name="Make it").click()
     page.wait_for_url("**/accounts/factors/codes/")
     assert len(page.get_by_label("The recovery codes").inner_text().split()) == 10
+    assert page.get_by_role("button", name="Copy").is_visible()
     looks_right(page)
     page.get_by_role("link", name="I stored them").click()
     assert page.get_by_role("rowheader", name="laptop").is_visible()
