@@ -307,5 +307,7 @@ LOGGING = {
         "httpcore": {"level": "WARNING"},
         "urllib3": {"level": "WARNING"},
         "uvicorn": {"handlers": ["stderr"], "level": _log_level, "propagate": False},
+        # A line for each request. Named here, since this would undo uvicorn's --no-access-log.
+        "uvicorn.access": {"handlers": [], "propagate": False},
     },
 }

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import NoReturn
 
-from gateway import errors, headers, inquiry, progress
+from gateway import errors, headers, inquiry, progress, vllm_errors
 from gateway.auth import Caller, Directory, allows_model
 from gateway.backend import Backend
 from gateway.backends import Fleet
@@ -261,7 +261,7 @@ class Proxy:
                 _raise_for(journey, response.status, await _collect(response, first))
             if first.startswith(EARLY_ERROR):
                 event = first.removeprefix(b"data: ").split(b"\n", 1)[0]
-                _raise_for(journey, errors.status_in(event), event)
+                _raise_for(journey, vllm_errors.status_in(event), event)
             if not first.startswith(COMMENT):
                 journey.first_byte()
             if call.stream and response.headers.get("content-type", "").startswith("text/event"):
@@ -296,7 +296,7 @@ class Proxy:
                 await reply.write(events)
             if reader.error is not None:  # told by us instead, with a code that clients know
                 told = b'{"error":%b}' % reader.error
-                raise errors.from_vllm(errors.status_in(told), told)
+                raise vllm_errors.from_vllm(vllm_errors.status_in(told), told)
             chunk = await response.next(passes)
         rest = reader.finish()
         if not reader.saw_end:
@@ -370,12 +370,12 @@ async def _collect(response: Response, first: bytes) -> bytes:
 def _raise_for(journey: Journey, status: int, body: bytes) -> NoReturn:
     """A failure the model server told us of: its overload and its death are not the caller's, and
     are no answer."""
-    if errors.is_overload(status, body):
+    if vllm_errors.is_overload(status, body):
         raise Overloaded
-    if errors.is_dead_engine(status, body):
+    if vllm_errors.is_dead_engine(status, body):
         raise BrokenBeforeHead("the engine is dead")
     journey.first_byte()
-    raise errors.from_vllm(status, body)
+    raise vllm_errors.from_vllm(status, body)
 
 
 def _translated(error: UpstreamError, *, started: bool) -> errors.GatewayError:

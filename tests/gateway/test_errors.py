@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway import errors
+from gateway import vllm_errors
 
 PROMPT = (
     "This model's maximum context length is 4096 tokens. However, your prompt contains at least "
@@ -32,7 +32,7 @@ ANSWER = (
 def test_vllms_sentence_decides_the_code(status, message, param, code):
     error = {"message": message, "type": "BadRequestError", "param": param, "code": status}
 
-    told = errors.from_vllm(status, json.dumps({"error": error}).encode())
+    told = vllm_errors.from_vllm(status, json.dumps({"error": error}).encode())
 
     assert told.code == code
 
@@ -40,6 +40,20 @@ def test_vllms_sentence_decides_the_code(status, message, param, code):
 def test_a_param_is_named_as_the_caller_wrote_it():
     error = {"message": "1 validation error", "param": "body.tools.0.function", "code": 400}
 
-    told = errors.from_vllm(400, json.dumps({"error": error}).encode())
+    told = vllm_errors.from_vllm(400, json.dumps({"error": error}).encode())
 
     assert told.param == "tools.0.function"
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"error": {"message": ' + b"[" * 60_000])
+def test_a_refusal_nested_beyond_reading_is_told_nevertheless(body):
+    assert vllm_errors.from_vllm(500, body).code == "upstream_error"
+    assert vllm_errors.status_in(body) == 502
+
+
+def test_a_model_whose_name_speaks_of_detail_is_still_a_model():
+    error = {"message": "The model `detailed` does not exist.", "code": 404}
+    told = vllm_errors.from_vllm(404, json.dumps({"error": error}).encode())
+
+    assert told.code == "model_not_found"
+    assert vllm_errors.from_vllm(404, b'{"detail":"Not Found"}').code == "endpoint_not_supported"

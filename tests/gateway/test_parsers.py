@@ -6,7 +6,7 @@ from contextlib import suppress
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway import errors, headers, keys
+from gateway import errors, headers, keys, vllm_errors
 from gateway.auth import presented
 from gateway.scrape import read_figures
 from gateway.selfreport import read_models, read_server_info
@@ -71,11 +71,11 @@ def test_models_have_names_or_there_are_none(document):
 
 @given(st.integers(400, 599), BODIES)
 def test_whatever_a_server_refuses_with_becomes_one_of_our_answers(status, body):
-    told = errors.from_vllm(status, body)
+    told = vllm_errors.from_vllm(status, body)
 
     assert 400 <= told.status < 600
     assert json.loads(told.body("openai", "r1"))["error"]["code"] == told.code
-    assert 400 <= errors.status_in(body) < 600
+    assert 400 <= vllm_errors.status_in(body) < 600
 
 
 @given(st.text(max_size=80) | st.text("lw_live0aZ", max_size=70))

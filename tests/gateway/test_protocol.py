@@ -1,8 +1,7 @@
-"""The header limit, by a real uvicorn on a port."""
+"""What the server class refuses by itself, and what it takes, by a real uvicorn on a port."""
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,10 +16,13 @@ KIB = 1024
 
 
 asked_for: set[str] = set()
+left: list[str] = []  # whose caller was gone before the whole body had come
+gate: list[bool] = []  # not empty: /half goes on
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the length of the body; to ``/half`` with the first half of something."""
+    """Answers with the length of the body; to ``/half`` with the first half of something until
+    ``gate`` is open; to ``/early`` before its body has come."""
     asked_for.add(scope["path"])
     if scope["type"] == "websocket":
         await receive()
@@ -29,12 +31,19 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] == "/half":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await until(lambda: gate)
+        await send({"type": "http.response.body", "body": b"whole"})
+        return
+    if scope["path"] == "/early":
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b"early"})
         return
     length, more = 0, True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            left.append(scope["path"])
+            return
         length += len(message.get("body", b""))
         more = message.get("more_body", False)
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -44,7 +53,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     """Listens the way `uvicorn.Server` does, without its 0.2 s to start and stop."""
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it warns of bad requests
+    asked_for.clear()
+    left.clear()
+    gate.clear()
     config = uvicorn.Config(
         app, http="gateway.protocol:Protocol", ws="websockets-sansio", log_config=None
     )
@@ -63,6 +74,8 @@ async def port() -> AsyncIterator[int]:
     for connection in list(state.connections):
         connection.transport.abort()
     await until(lambda: not state.connections)
+    gate.append(True)
+    await until(lambda: not state.tasks)
     assert unhandled == []
 
 
@@ -230,7 +243,8 @@ async def test_pipelined_requests_are_all_answered(port):
 
 
 @pytest.mark.parametrize("endless", [b"5\r\nhello\r\n0\r\nx: ", b"5;x="], ids=["trailer", "chunk"])
-async def test_a_body_framed_without_end_ends_the_connection(port, endless):
+async def test_a_body_framed_without_end_ends_the_connection(port, endless, monkeypatch):
+    monkeypatch.setattr(protocol, "LINGER_S", 0.01)
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n" + endless)
 
@@ -239,16 +253,156 @@ async def test_a_body_framed_without_end_ends_the_connection(port, endless):
     writer.close()
 
 
-async def test_an_oversized_request_behind_another_puts_nothing_into_its_answer(port):
+GARBAGE = b"GARBAGE\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("behind", "status"),
+    [(request(header_bytes=33 * KIB), 431), (GARBAGE, 400)],
+    ids=["oversized", "garbage"],
+)
+async def test_what_cannot_be_read_is_refused_behind_the_answers_before_it(port, behind, status):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request(path="/half"))
     begun = await reader.readuntil(b"half")
-
-    writer.write(request(header_bytes=33 * KIB))
+    writer.write(request(body=b"hello") + behind + request(path="/never"))
+    await until(lambda: sent_all(writer))
+    gate.append(True)
+    rest = await reader.readuntil(b"0\r\n\r\n")
 
     assert begun.startswith(b"HTTP/1.1 200")
-    assert await asyncio.wait_for(reader.read(), 1) == b"\r\n"  # the end of that piece
+    assert b"whole" in rest
+    assert (await answer(reader))[::2] == (200, b"5")
+    assert (await answer(reader))[0] == status
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    assert "/never" not in asked_for
     writer.close()
+
+
+def sent_all(writer: asyncio.StreamWriter) -> bool:
+    return writer.transport.get_write_buffer_size() == 0
+
+
+BROKEN_CHUNKS = b"POST %b HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"
+
+
+async def test_a_body_that_breaks_is_refused_and_its_application_told(port):
+    status, _, body = await talk(port, BROKEN_CHUNKS % b"/broken")
+
+    assert (status, json.loads(body)["error"]["code"]) == (400, "invalid_http")
+    assert left == ["/broken"]
+
+
+async def test_a_pipelined_body_that_breaks_is_never_asked_for(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request(path="/half") + request(body=b"hello") + BROKEN_CHUNKS % b"/broken")
+    await reader.readuntil(b"half")
+    gate.append(True)
+    await reader.readuntil(b"0\r\n\r\n")
+
+    assert [(await answer(reader))[0] for _ in range(2)] == [200, 400]
+    assert "/broken" not in asked_for
+    writer.close()
+
+
+async def test_a_body_that_breaks_behind_its_answer_ends_the_connection(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = b"POST /early HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+    writer.write(head)
+    assert (await answer(reader))[::2] == (404, b"early")
+    writer.write(b"zz\r\n")
+
+    assert (await answer(reader))[0] == 400
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [("-5",), ("+5",), ("5, 5",), ("5", "5"), ("5", "6"), ("\xb2",), ("9" * 30,), ("5", None)],
+    ids=str,
+)
+async def test_a_length_that_can_be_read_in_two_ways_is_refused(port, lengths):
+    lines = [f"content-length: {one}" if one else "transfer-encoding: chunked" for one in lengths]
+    head = "\r\n".join(["POST / HTTP/1.1", "host: x", *lines, "", ""])
+    status, headers, body = await talk(port, head.encode("latin-1") + b"5\r\nhello\r\n0\r\n\r\n")
+
+    assert (status, headers["connection"]) == (400, "close")
+    assert json.loads(body)["error"]["code"] == "invalid_http"
+    assert asked_for == set()
+
+
+HALF_A_HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "before", [b"", request(body=b"hello")], ids=["first request", "second request"]
+)
+async def test_a_head_that_does_not_come_to_its_end_is_refused(port, before, monkeypatch):
+    monkeypatch.setattr(protocol, "HEAD_S", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    if before:
+        writer.write(before)
+        await answer(reader)
+    writer.write(HALF_A_HEAD)
+    await asyncio.sleep(0.02)
+    writer.write(b"x: more\r\n")  # which gives it no more time
+    status, headers, body = await answer(reader)
+
+    assert (status, headers["connection"]) == (408, "close")
+    assert json.loads(body)["error"]["code"] == "request_timeout"
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    writer.close()
+
+
+@pytest.mark.parametrize("asks_first", [True, False])
+@pytest.mark.parametrize("sent", [b"", b"\r\n"], ids=["nothing", "line breaks"])
+async def test_a_connection_that_brings_no_request_is_closed(port, sent, asks_first, monkeypatch):
+    monkeypatch.setattr(protocol, "HEAD_S", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    if asks_first:
+        writer.write(request(path="/early", body=b"hello")[:-1])
+        await answer(reader)
+        sent = b"o" + sent  # the rest of a body whose answer is out
+    writer.write(sent)
+
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    writer.close()
+
+
+async def test_what_runs_for_long_is_not_taken_for_a_late_head(port, monkeypatch):
+    monkeypatch.setattr(protocol, "HEAD_S", 0.02)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request(path="/half"))
+    await reader.readuntil(b"half")
+    await asyncio.sleep(0.1)
+    gate.append(True)
+
+    assert b"whole" in await reader.readuntil(b"0\r\n\r\n")
+    writer.close()
+
+
+OFFER = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 300])
+async def test_who_offers_http_2_is_answered_with_its_body_read(port, pieces):
+    """Java's own client makes the offer with its first request to an http address."""
+    body = b"x" * 100_000
+    whole = f"POST / HTTP/1.1\r\nhost: x\r\n{OFFER}content-length: {len(body)}\r\n\r\n".encode()
+    whole += body + request(body=b"hello")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for start in range(0, len(whole), -(-len(whole) // pieces)):
+        writer.write(whole[start : start + -(-len(whole) // pieces)])
+        await asyncio.sleep(0)
+
+    assert (await answer(reader))[::2] == (200, b"100000")
+    assert (await answer(reader))[::2] == (200, b"5")
+    writer.close()
+
+
+async def test_a_tunnel_is_refused(port):
+    assert (await talk(port, b"CONNECT localhost:80 HTTP/1.1\r\nhost: x\r\n\r\n"))[0] == 400
 
 
 @pytest.mark.parametrize(("header_bytes", "status"), [(4 * KIB, 101), (33 * KIB, 431)])
@@ -268,7 +422,9 @@ async def test_what_is_no_http_still_gets_400_and_that_alone(port, garbage):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(garbage)
 
-    assert (await answer(reader))[0] == 400
+    status, headers, body = await answer(reader)
+    assert (status, headers["content-type"]) == (400, "application/json")
+    assert json.loads(body)["error"]["code"] == "invalid_http"
     assert await asyncio.wait_for(reader.read(), 1) == b""
     writer.close()
 
