@@ -257,7 +257,7 @@ class Proxy:
         ) as response:
             first = await response.next()
             backend.answered(journey.id, first)
-            if response.status >= 400:
+            if response.status >= 300:
                 _raise_for(journey, response.status, await _collect(response, first))
             if first.startswith(EARLY_ERROR):
                 event = first.removeprefix(b"data: ").split(b"\n", 1)[0]
@@ -297,7 +297,12 @@ class Proxy:
             if reader.error is not None:  # told by us instead, with a code that clients know
                 told = b'{"error":%b}' % reader.error
                 raise vllm_errors.from_vllm(vllm_errors.status_in(told), told)
-            chunk = await response.next(passes)
+            try:
+                chunk = await response.next(passes)
+            except UpstreamError:
+                if not reader.saw_end:
+                    raise
+                break  # all has been said, however the connection ends
         rest = reader.finish()
         if not reader.saw_end:
             raise BrokenOff("the stream ended without its terminator")

@@ -323,6 +323,8 @@ class Response:
         coding = headers.get("transfer-encoding")
         if coding is not None and (coding.lower() != "chunked" or version == "1.0"):
             raise Malformed(f"The body is coded: {coding} in HTTP/{version}.")
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise Malformed("The body is compressed, though nobody asked for that.")
         self._framed = coding is not None or "content-length" in headers
         if not HOP_BY_HOP.isdisjoint(headers):
             named = headers.get("connection", "").lower().replace(" ", "").split(",")

@@ -19,6 +19,7 @@ from gateway.upstream import Upstream
 from tests.support.caller import Call
 from tests.support.clock import until
 from tests.support.fake_vllm import FakeVLLM, fake_vllm
+from tests.support.front import Front, front_of
 
 
 @dataclass
@@ -131,3 +132,9 @@ async def gateway(
         yield gateway
         await fleet.close()
         await upstream.close()
+
+
+@pytest.fixture
+async def front(gateway: Gateway) -> AsyncIterator[Front]:
+    async with front_of(gateway) as front:
+        yield front

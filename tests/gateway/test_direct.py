@@ -5,67 +5,14 @@ Every other test of the proxy speaks plain ASGI, as Daphne does: both ways end a
 
 import asyncio
 import gc
-import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from gateway import protocol
-from gateway.exchange import DIRECT, HangupWatch
+from gateway.exchange import HangupWatch
 from gateway.journey import Journey
 from tests.support.clock import until
-
-
-@dataclass
-class Front:
-    """One connection to the gateway: the server's end, and the client's."""
-
-    server: protocol.Protocol
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-
-@pytest.fixture
-async def front(gateway) -> AsyncIterator[Front]:
-    seen = []
-
-    async def app(scope, receive, send):
-        seen.append(DIRECT in scope)
-        await gateway.proxy(scope, receive, send)
-
-    config = uvicorn.Config(app, http="gateway.protocol:Protocol", ws="none", log_config=None)
-    config.load()
-    state, served = ServerState(), []
-
-    def serve():
-        served.append(protocol.Protocol(config, state, {}))
-        return served[-1]
-
-    server = await asyncio.get_running_loop().create_server(serve, host="127.0.0.1", port=0)
-    port = server.sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    await until(lambda: served)
-    yield Front(served[0], reader, writer)
-    writer.close()
-    server.close()
-    await until(lambda: not state.connections)
-    assert seen
-    assert all(seen)
-
-
-def ask(gateway, front: Front, **body: object) -> None:
-    document = {"model": "qwen", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-    text = json.dumps(document | body).encode()
-    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nx-task-type: chat\r\n"
-    head += f"authorization: Bearer {gateway.keys['acme']}\r\ncontent-length: {len(text)}\r\n\r\n"
-    front.writer.write(head.encode() + text)
-
-
-async def read_until(front: Front, end: bytes) -> bytes:
-    return await asyncio.wait_for(front.reader.readuntil(end), 5)
+from tests.support.front import ask, read_until
 
 
 async def test_tokens_leave_as_they_come_and_the_end_is_told(gateway, front):

@@ -27,17 +27,21 @@ class Peer:
         self._sock = sock
         self._unread = bytearray()
 
-    async def request(self) -> bytes:
-        """Read one whole request, its head and the body its length promises."""
+    async def head(self) -> bytes:
+        """Wait for a whole head, and leave it to be read by ``request``."""
         while b"\r\n\r\n" not in self._unread:
             await self._more()
-        head_bytes = self._unread.index(b"\r\n\r\n") + 4
-        head = bytes(self._unread[:head_bytes]).lower()
-        length = head_bytes + next(
+        return bytes(self._unread[: self._unread.index(b"\r\n\r\n") + 4])
+
+    async def request(self) -> bytes:
+        """Read one whole request, its head and the body its length promises."""
+        head = await self.head()
+        lengths = (
             int(line.split(b":")[1])
-            for line in head.split(b"\r\n")
+            for line in head.lower().split(b"\r\n")
             if line.startswith(b"content-length:")
         )
+        length = len(head) + next(lengths, 0)
         while len(self._unread) < length:
             await self._more()
         request = bytes(self._unread[:length])
