@@ -23,6 +23,7 @@ from gateway.backends import Fleet
 from gateway.core import wire
 from gateway.exchange import Receive, Reply, Request, Scope, Send
 from gateway.forwarded import behind
+from gateway.gauges import StoreGauges
 from gateway.metrics import Metrics
 from gateway.presence import Presence
 from gateway.proxy import Proxy
@@ -81,6 +82,7 @@ class DataPlane:
         self.upstream = Upstream()
         self.fleet = Fleet(settings.LANEWAY_BACKEND_KEY)
         self.metrics = Metrics(self.fleet)
+        self.metrics.registry.register(StoreGauges(self.directory, self.recorder))
         self.tracing = tracing.start(settings.LANEWAY_OTLP)
         self.proxy = Proxy(
             *(self.directory, self.fleet, self.upstream, self.metrics, self.recorder, self.tracing)
@@ -146,7 +148,8 @@ class DataPlane:
 
     async def _readyz(self, request: Request, reply: Reply) -> None:
         """Ready means: keys and policy are loaded, the ticker ticks, nobody asked us to stop.
-        Backends are listed and do not count: an honest 503 beats a vanished service."""
+        Backends and the database are told of and do not count: an honest 503 beats a vanished
+        service, and without a database all is served by what was read last."""
         ticked_at = self.publisher.ticked_at
         now = asyncio.get_running_loop().time()
         checks = {
@@ -158,7 +161,12 @@ class DataPlane:
         backends = {
             backend.name: backend.state for pool in self.fleet.views() for backend in pool.backends
         }
-        body = {"ready": ready, "checks": checks, "backends": backends}
+        database = {
+            "read_s_ago": round(self.directory.age_s, 1),
+            "records_waiting": self.recorder.buffered,
+            "records_lost": self.recorder.lost,
+        }
+        body = {"ready": ready, "checks": checks, "backends": backends, "database": database}
         head = {"content-type": "application/json"}
         await reply.whole(200 if ready else 503, head, msgspec.json.encode(body))
 

@@ -138,6 +138,11 @@ class Directory:
     def close(self) -> None:
         self._aside.close()
 
+    @property
+    def age_s(self) -> float:
+        """Since the state was last seen to be that of the database."""
+        return self._now() - self.state.loaded_at
+
     async def refresh(self) -> bool:
         """Load if anything changed since.  True if the state was replaced."""
         return await self._aside.run(self._load_if_moved)

@@ -11,8 +11,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from gateway.auth import Directory
 from gateway.backends import Fleet
 from gateway.core.snapshot import BackendView, TierView
+from gateway.records import Recorder
 
 OF_TIER = ("pool", "tier", "priority")
 OF_BACKEND = ("pool", "backend")
@@ -105,6 +107,28 @@ class Gauges(Collector):
                 preempted.add_metric(where, scrape.preemptions_total)
                 queue_time.add_metric(where, int(scrape.completions_total), scrape.queue_time_sum_s)
         yield from (preempted, queue_time)
+
+
+class StoreGauges(Collector):
+    """What a database that is away costs: decisions age, records wait, in the end some are lost."""
+
+    def __init__(self, directory: Directory, recorder: Recorder) -> None:
+        self._directory = directory
+        self._recorder = recorder
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "laneway_policy_age_seconds",
+            "Since keys and policy were last seen to be those of the database.",
+            self._directory.age_s,
+        )
+        yield GaugeMetricFamily(
+            "laneway_records_waiting", "Records not written yet.", self._recorder.buffered
+        )
+        yield CounterMetricFamily("laneway_records_lost", "Records given up.", self._recorder.lost)
 
 
 def _family(

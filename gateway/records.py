@@ -29,9 +29,11 @@ logger = logging.getLogger(__name__)
 FLUSH_S = 1.0
 FLUSH_ROWS = 500
 MOST_ROWS = 50_000  # about 50 MB; beyond it the oldest go and are counted
-LAST_FLUSH_S = (
-    10.0  # MOST_ROWS take 0.4 s; a database that hangs must not keep a gateway from ending
-)
+# At the end.  MOST_ROWS take 0.4 s; a database that hangs must not keep a gateway from ending.
+LAST_FLUSH_S = 10.0
+LAST_TRY_EVERY_S = 0.2
+# Of one row and no other: what no column holds, a number beyond 64 bits on SQLite say.
+UNFIT = (DataError, IntegrityError, ArithmeticError, TypeError, ValueError)
 TOUCH_S = 60.0  # a key's last use is written at most so often
 MOST_PEERS = 5_000  # between two times; a key that is used from everywhere is known well enough
 
@@ -89,6 +91,7 @@ class Recorder:
         self.lost = 0
         self._now = now
         self._rows: deque[Row] = deque(maxlen=MOST_ROWS)
+        self._in_hand = 0  # rows that are being written
         self._tallies = Tallies(writer=secrets.token_hex(8))
         self._used_at: dict[str, datetime] = {}  # by id8, since the last time it was written
         self._peers: dict[tuple[str, str], float] = {}  # key and address → unix seconds
@@ -99,7 +102,7 @@ class Recorder:
 
     @property
     def buffered(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + self._in_hand
 
     def latest(self) -> Usage:
         """The newest finished request that is not written yet."""
@@ -165,6 +168,9 @@ class Recorder:
             self._thread.join(LAST_FLUSH_S)
             if self._thread.is_alive():
                 logger.error("the database hangs: the last records may be lost")
+            elif self._rows:
+                self.lost += len(self._rows)
+                logger.error("the last %d records are lost: no database took them", len(self._rows))
             self._thread = None
 
     def _run(self) -> None:
@@ -173,26 +179,41 @@ class Recorder:
             self._wake.clear()
             close_old_connections()
             self.flush()
+        tries = int(LAST_FLUSH_S / LAST_TRY_EVERY_S)
+        while self._rows and tries:  # whoever locks the database may be done in a moment
+            tries -= 1
+            time.sleep(LAST_TRY_EVERY_S)
+            self.flush()
         connection.close()
 
     def flush(self) -> None:
         """Write all that is buffered; what could not be written stays for the next time."""
         batch = [self._rows.popleft() for _ in range(len(self._rows))]
+        self._in_hand = len(batch)
+        try:
+            written = self._write(batch)
+        finally:
+            self._in_hand = 0
+        if not written:
+            return
+        try:
+            self._note_use(batch)
+        except Error as error:
+            logger.warning("when keys were last used is written later: %s", error)
+
+    def _write(self, batch: Sequence[Row]) -> bool:
         try:
             try:
                 _write(batch)
-            except (DataError, IntegrityError):  # one bad row must not hold up the others for ever
+            except UNFIT:  # one bad row must not hold up the others for ever
                 self.lost += _write_each(batch)
         except Error as error:
             logger.warning("%d records wait for the database: %s", len(batch), error)
             room = MOST_ROWS - len(self._rows)
             self.lost += max(0, len(batch) - room)
             self._rows.extendleft(reversed(batch[-room:] if room else []))
-            return
-        try:
-            self._note_use(batch)
-        except Error as error:
-            logger.warning("when keys were last used is written later: %s", error)
+            return False
+        return True
 
     def _note_use(self, batch: Sequence[Row]) -> None:
         for row in batch:
@@ -280,7 +301,7 @@ def _write_each(batch: Sequence[Row]) -> int:
     for row in batch:
         try:
             _write([row])
-        except (DataError, IntegrityError) as error:
+        except UNFIT as error:
             logger.error("a record was given up: %s", error)
             lost += 1
     return lost

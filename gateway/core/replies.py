@@ -6,10 +6,10 @@ it holds usage, an error or the end, so that the usual token costs a few searche
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 Family = Literal["openai", "responses", "anthropic", "pooling"]
 
@@ -225,26 +225,31 @@ _LAST_EVENTS = frozenset(
 )
 
 
+# What a server counts cannot be less or more; else it would upset quotas, sums and columns.
+_Tokens = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_Milliseconds = Annotated[float, Meta(ge=0, le=1e9)]
+
+
 class _Details(Struct):
-    cached_tokens: int | None = None
+    cached_tokens: _Tokens | None = None
 
 
 class _Counts(Struct):
     """``usage`` in every dialect.  vLLM's ``input_tokens`` include those read from its cache."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
     prompt_tokens_details: _Details | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: _Tokens | None = None
+    output_tokens: _Tokens | None = None
     input_tokens_details: _Details | None = None
-    cache_read_input_tokens: int | None = None
+    cache_read_input_tokens: _Tokens | None = None
 
 
 class _Timing(Struct):
     """``metrics``: absent, null, or what one request waited and took."""
 
-    queue_time_ms: float | None = None
+    queue_time_ms: _Milliseconds | None = None
 
 
 class _Answer(Struct):

@@ -176,6 +176,13 @@ def test_later_counts_replace_earlier_ones():
     assert reader.usage() == Usage(9, 3, None)
 
 
+@pytest.mark.parametrize("count", ["-1", "2147483648", "9" * 40, "1e400", '"7"', "7.5"])
+def test_counts_that_cannot_be_are_not_believed(count):
+    answer = b'{"usage": {"prompt_tokens": 3, "completion_tokens": %b}}' % count.encode()
+
+    assert usage_of(answer) == Usage()
+
+
 def test_without_usage_the_output_is_counted_as_it_passes():
     reader = UsageReader("openai", wants_usage=False)
     reader.feed(CHAT[1] + CHAT[2])

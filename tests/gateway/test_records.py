@@ -134,9 +134,10 @@ def test_a_thousand_rows_are_one_transaction(recorder, django_assert_num_queries
     assert UsageRecord.objects.count() == 1000
 
 
-def test_a_bad_row_does_not_hold_up_the_others(recorder, caplog):
+@pytest.mark.parametrize("bad", [{"request_id": None}, {"completion_tokens": 10**30}])
+def test_a_bad_row_does_not_hold_up_the_others(recorder, caplog, bad):
     recorder.append(USAGE)
-    recorder.append(USAGE._replace(request_id=None))
+    recorder.append(USAGE._replace(**bad))
     recorder.append(USAGE._replace(request_id="req_3"))
 
     recorder.flush()
