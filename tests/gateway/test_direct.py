@@ -135,8 +135,10 @@ async def test_a_reader_that_takes_nothing_holds_the_model_server_back(gateway, 
         if journey.reply.blocked_at is not None:
             break
     blocked = journey.reply.blocked_at
+    held_bytes = front.server.transport.get_write_buffer_size()
     front.writer.transport.abort()
 
     assert blocked is not None
+    assert held_bytes < 256 * 1024
     await until(lambda: gateway.vllm.open == 0)
     assert gateway.in_flight == 0
