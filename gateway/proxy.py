@@ -286,17 +286,12 @@ class Proxy:
         while chunk:
             if journey.first_byte_at is None and not chunk.startswith(COMMENT):
                 journey.first_byte()
-            events = reader.feed(chunk)
-            if reader.error is not None:
-                events = events[: max(0, events.rfind(b'data: {"error"'))]
-            if events:
+            if events := reader.feed(chunk):
                 if not reply.started:
                     await reply.start(200, journey.headers(headers.STREAM))
                 journey.forwarded = True
                 await reply.write(events)
-            if reader.error is not None:  # told by us instead, with a code that clients know
-                told = b'{"error":%b}' % reader.error
-                raise vllm_errors.from_vllm(vllm_errors.status_in(told), told)
+            _raise_for_event(reader.error)
             try:
                 chunk = await response.next(passes)
             except UpstreamError:
@@ -304,6 +299,7 @@ class Proxy:
                     raise
                 break  # all has been said, however the connection ends
         rest = reader.finish()
+        _raise_for_event(reader.error)
         if not reader.saw_end:
             raise BrokenOff("the stream ended without its terminator")
         if not reply.started:
@@ -381,6 +377,13 @@ def _raise_for(journey: Journey, status: int, body: bytes) -> NoReturn:
         raise BrokenBeforeHead("the engine is dead")
     journey.first_byte()
     raise vllm_errors.from_vllm(status, body)
+
+
+def _raise_for_event(error: bytes | None) -> None:
+    """An error in mid-stream is told by us, with a code that clients know."""
+    if error is not None:
+        told = b'{"error":%b}' % error
+        raise vllm_errors.from_vllm(vllm_errors.status_in(told), told)
 
 
 def _translated(error: UpstreamError, *, started: bool) -> errors.GatewayError:

@@ -93,7 +93,8 @@ class UsageReader:
         self._counted = Usage()
         self.pieces = 0  # events with output in them: about one a token
         self.saw_end = False
-        self.error: bytes | None = None  # the error object of an error event, as JSON
+        # The error object of an error event, as JSON.  That event does not pass, nor what follows.
+        self.error: bytes | None = None
 
     def passes(self, chunk: bytes) -> bool:
         """Take ``chunk`` if it is whole events that pass as they are, as nearly every token is.
@@ -155,6 +156,8 @@ class UsageReader:
         return out
 
     def _events(self, text: bytes) -> bytes:
+        if self.error is not None:
+            return b""
         self.pieces += text.count(self._token)
         return self._each_event(text) if self._tells(text) else text
 
@@ -169,7 +172,7 @@ class UsageReader:
 
     def _each_event(self, text: bytes) -> bytes:
         events = []
-        while text:
+        while text and self.error is None:
             end = _after_blank_line(text, 0) or len(text)
             events.append(self._event(text[:end]))
             text = text[end:]
@@ -187,6 +190,7 @@ class UsageReader:
         error = bytes(said.error)
         if said.type == "error" or error not in (b"", b"null"):
             self.error = error or data  # in OpenAI's Responses the event itself is the error
+            return b""
         if said.type in _LAST_EVENTS:
             self.saw_end = True
         inner = _decoded(_ANSWER, said.response or said.message)

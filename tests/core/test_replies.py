@@ -343,14 +343,18 @@ def test_a_text_about_the_end_is_no_end():
     [
         ("openai", event({"error": {"message": "boom", "code": 500}})),
         ("openai", token("x") + event({"error": {"message": "boom", "code": 500}}) + DONE),
+        ("openai", event({"error": {"message": "boom", "code": 500}})[:-2]),
         ("anthropic", event({"type": "error", "error": {"message": "boom", "code": 500}}, "error")),
         ("responses", event({"type": "error", "error": {"message": "boom", "code": 500}}, "error")),
     ],
 )
-def test_an_error_event_is_noticed_and_passes(family, chunk):
-    reader = UsageReader(family, wants_usage=False, stamp="flex")
+@pytest.mark.parametrize("cut", [1, 5, 100_000])
+def test_an_error_event_is_kept_with_all_that_follows(family, chunk, cut):
+    before = chunk[: chunk.index(b"error") - len(b'data: {"')] if b"x" in chunk else b""
+    reader = UsageReader(family, wants_usage=False)
 
-    assert documents(reader.feed(chunk))[-1] == documents(chunk)[-1]
+    pieces = [chunk[n : n + cut] for n in range(0, len(chunk), cut)]
+    assert b"".join(map(reader.feed, pieces)) + reader.finish() == before
     assert json.loads(reader.error or b"") == {"message": "boom", "code": 500}
 
 

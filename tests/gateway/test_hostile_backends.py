@@ -277,6 +277,16 @@ BROKEN = {
     "a chunk of no size": ONE + b"zz\r\n",
     "a half event at the end": ONE + chunk(b"data: [DO") + END,
     "an error": ONE + chunk(b'data: {"error": {"message": "out of memory"}}\n\n') + END,
+    "a named error": ONE
+    + chunk(b'event: error\ndata: {"type": "error", "error": {"message": "out of memory"}}\n\n')
+    + END,
+    "an error with a token before it": chunk(
+        token("one ") + b'data: {"object": "error", "error": {"message": "out of memory"}}\n\n'
+    )
+    + END,
+    "an error without its blank line": ONE
+    + chunk(b'data: {"error": {"message": "out of memory"}}')
+    + END,
     "an error before its terminator": ONE
     + chunk(b'data: {"error": {"message": "out of memory"}}\n\n' + DONE)
     + END,
