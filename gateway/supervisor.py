@@ -28,6 +28,7 @@ class Child:
     name: str
     command: Sequence[str]
     patience_s: float = 2.0  # from the request to end to the kill
+    work_s: float = 0.0  # before that, to finish what it is at, where there is time for it
     restarts: bool = False
 
 
@@ -52,6 +53,16 @@ class Supervisor:
         self._say = say
         self._kept: list[tuple[Child, asyncio.Task[None]]] = []
         self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._in_haste = asyncio.Event()
+        self._in_haste.set()
+
+    def take_time(self) -> None:
+        """Let children finish what they are at when they are ended."""
+        self._in_haste.clear()
+
+    def hurry(self) -> None:
+        """Do not, or no longer."""
+        self._in_haste.set()
 
     async def __aenter__(self) -> Self:
         self._logs.mkdir(exist_ok=True)
@@ -121,8 +132,13 @@ class Supervisor:
         process = self._processes[child.name]
         if process.returncode is None:
             _signal_group(process.pid, signal.SIGTERM)
+            ending = asyncio.create_task(process.wait())
+            haste = asyncio.create_task(self._in_haste.wait())
+            either = asyncio.FIRST_COMPLETED
+            await asyncio.wait((ending, haste), timeout=child.work_s, return_when=either)
+            haste.cancel()
             try:
-                await asyncio.wait_for(process.wait(), child.patience_s)
+                await asyncio.wait_for(ending, child.patience_s)
             except TimeoutError:
                 self._say(f"{child.name} did not end within {child.patience_s:g} s; killing it.")
         _signal_group(process.pid, signal.SIGKILL)  # it, if it stayed; else what it left behind

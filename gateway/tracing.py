@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gateway.aside import Aside
 from gateway.core import wire
 from gateway.journey import Journey
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
+
+LAST_SEND_S = 2.0
 
 
 def start(endpoint: str) -> "Tracing | None":
@@ -50,11 +53,18 @@ class Tracing:
         self._api = trace
         self._context = TraceContextTextMapPropagator()
         self._provider = provider
+        self._aside = Aside("traces")
         self._tracer = provider.get_tracer("laneway")
 
     async def close(self) -> None:
-        """Send what is left."""
-        await asyncio.to_thread(self._provider.shutdown)
+        """Send what is left.  A collector that hangs holds the SDK for half a minute, and must not
+        keep a gateway from ending."""
+        try:
+            async with asyncio.timeout(LAST_SEND_S):
+                await self._aside.run(self._provider.shutdown)
+        except TimeoutError:
+            logger.warning("the collector of traces hangs: the last spans may be lost")
+        self._aside.close()
 
     def begin(self, journey: Journey) -> None:
         """A model call begins; what is answered here is no part of anybody's trace."""

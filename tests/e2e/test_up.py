@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.support.services import postgresql, redis_server
-from tests.support.started import MANAGE, Started, free_port, outside, started
+from tests.support.started import DOWN_WITHIN_S, MANAGE, Started, free_port, outside, started
 
 pytestmark = pytest.mark.e2e
 
@@ -233,6 +233,24 @@ def test_nonsense_in_the_environment_is_a_sentence(tmp_path):
     )
 
 
+def stream_through_the_end(laneway: Started) -> str:
+    """A stream that is far from over when a service manager asks for the end."""
+    told = ""
+    body = {"model": laneway.model, "messages": [], "stream": True, "max_tokens": 400}
+    with httpx.stream(
+        "POST",
+        f"{laneway.address}/v1/chat/completions",
+        headers={"authorization": f"Bearer {laneway.key}"},
+        json=body | {"ignore_eos": True},
+        timeout=30,
+    ) as answer:
+        for text in answer.iter_text():
+            if not told:
+                laneway.process.send_signal(signal.SIGTERM)
+            told += text
+    return told
+
+
 def test_it_runs_on_uvicorn_with_postgresql_and_redis(tmp_path):
     with postgresql() as database, redis_server() as redis:
         with started(
@@ -243,7 +261,8 @@ def test_it_runs_on_uvicorn_with_postgresql_and_redis(tmp_path):
             REDIS_URL=redis,
         ) as laneway:
             assert ask(laneway, laneway.key).status_code == 200
-            assert laneway.end() == 0
+            assert stream_through_the_end(laneway).endswith("data: [DONE]\n\n")
+            assert laneway.process.wait(DOWN_WITHIN_S) == 0
 
         assert not (laneway.home / "laneway.sqlite3").exists()
         log = (laneway.home / "logs/server.log").read_text()

@@ -94,6 +94,42 @@ async def test_a_child_that_does_not_end_is_killed_and_named(tmp_path, logs):
     assert not started()
 
 
+BUSY = (
+    "import pathlib, signal, sys, time\n"
+    "def end(*_):\n"
+    "    print('up', flush=True)\n"
+    "    while not pathlib.Path('work done').exists(): time.sleep(0.02)\n"
+    "    sys.exit()\n"
+    "signal.signal(signal.SIGTERM, end); print('up', flush=True); time.sleep(600)"
+)
+
+
+@pytest.mark.parametrize("change", ["done", "hurry"])
+async def test_where_there_is_time_a_child_finishes_its_work_first(tmp_path, logs, change):
+    said: list[str] = []
+    supervisor = Supervisor(logs, tmp_path, say=said.append)
+    supervisor.take_time()
+
+    async def leave() -> None:
+        async with supervisor:
+            await supervisor.start(python("busy", BUSY, patience_s=0.2, work_s=60.0))
+            await until(lambda: says_up(logs, "busy"))
+
+    leaving = asyncio.create_task(leave())
+    await until(lambda: says_up(logs, "busy", times=2))  # it has been asked to end
+    await asyncio.sleep(0.4)
+    assert not leaving.done()
+    if change == "done":
+        (tmp_path / "work done").touch()
+    else:
+        supervisor.hurry()
+    await asyncio.wait_for(leaving, 10)
+
+    killed = ["busy did not end within 0.2 s; killing it."]
+    assert said == {"done": [], "hurry": killed}[change]
+    assert not started()
+
+
 async def test_a_child_that_dies_is_named_with_the_end_of_its_log(supervisor, logs):
     async with supervisor:
         await supervisor.start(python("steady", SLEEP))

@@ -1,6 +1,8 @@
 """Traces: one span a request with its wait as a child, the caller's trace continued to the engine."""
 
+import asyncio
 import sys
+import threading
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -145,3 +147,21 @@ async def test_with_a_collector_it_starts_and_ends():
 
     assert isinstance(found, Tracing)
     await found.close()
+
+
+async def test_a_collector_that_hangs_does_not_keep_the_gateway_from_ending(monkeypatch, caplog):
+    monkeypatch.setattr(tracing, "LAST_SEND_S", 0.05)
+    answering = threading.Event()
+
+    class Hanging(InMemorySpanExporter):
+        def shutdown(self) -> None:
+            answering.wait(20)
+
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(Hanging()))
+    async with asyncio.timeout(5):
+        await Tracing(provider).close()
+
+    assert "the last spans may be lost" in caplog.text
+    assert all(one.daemon for one in threading.enumerate() if one.name == "traces")
+    answering.set()

@@ -29,6 +29,7 @@ READY_WITHIN_S = 60.0
 SPINNER = "|/-\\"
 SIMULATED_SLOTS = 16  # few enough that the demo's traffic forms a line
 DEMO_RATE_PER_S = 6
+DRAIN_S = 120  # for requests under way after SIGTERM; uvicorn lets them end, Daphne cuts them
 # Daphne has no websocket back-pressure; pings drop a page that stopped reading after about 15 s.
 DAPHNE = ("-v", "0", "--ping-interval", "5", "--ping-timeout", "10", "--no-server-name")
 UVICORN = (
@@ -36,7 +37,7 @@ UVICORN = (
     "--no-proxy-headers",  # LANEWAY_TRUSTED_PROXIES alone says whom to believe (gateway.forwarded)
     *("--no-server-header", "--backlog", "4096"),
     "--timeout-keep-alive=75",  # outlives the pools of clients; uvicorn's 5 s would not
-    "--timeout-graceful-shutdown=120",
+    f"--timeout-graceful-shutdown={DRAIN_S}",
 )
 
 
@@ -103,7 +104,9 @@ class Command(BaseCommand):
             "daphne": ("daphne", "-b", host, "-p", port, *DAPHNE),
             "uvicorn": ("uvicorn", "--host", host, "--port", port, *UVICORN),
         }
-        yield Child("server", (*python, *listen[server], "dashboard.asgi:application"), 4)
+        drain_s = DRAIN_S if server == "uvicorn" else 0
+        line = (*python, *listen[server], "dashboard.asgi:application")
+        yield Child("server", line, patience_s=4, work_s=drain_s)
         if self.demo:
             traffic = ("--mix", "demo", "--seed", "7", "--rate", str(rate), "--forever", "--quiet")
             where = ("--url", address(), "--keys-file", str(self.keys_file))
@@ -112,11 +115,21 @@ class Command(BaseCommand):
     async def serve(self, children: Iterator[Child]) -> None:
         """Run the children until one of them dies or somebody asks for the end."""
         asked = asyncio.Event()
+        logs = settings.LANEWAY_HOME / "logs"
+        supervisor = Supervisor(logs, settings.BASE_DIR, self.stdout.write)
+
+        def stop(number: signal.Signals) -> None:
+            """A service manager has time; who presses Ctrl-C has none, or has lost it."""
+            if number == signal.SIGINT:
+                supervisor.hurry()
+            else:
+                supervisor.take_time()
+            asked.set()
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, asked.set)
-        logs = settings.LANEWAY_HOME / "logs"
-        async with Supervisor(logs, settings.BASE_DIR, self.stdout.write) as supervisor:
+            loop.add_signal_handler(number, stop, number)
+        async with supervisor:
             for child in children:
                 await supervisor.start(child)
             watching = asyncio.create_task(supervisor.watch())
