@@ -127,13 +127,16 @@ class Directory:
         Raises:
             django.db.Error, ValueError: the state stays as it was.
         """
+        self.state = self._read()
+
+    def _read(self) -> State:
         state = reading.read(self._now())
         for what in state.unreadable:
             logger.error("left out, it cannot be read: %s", what)
         lost = {entry.pepper_id for entry in state.entries.values()} - set(self._peppers)
         if lost:
             logger.error("keys made with pepper %s cannot be used: it is not configured", lost)
-        self.state = state
+        return state
 
     def close(self) -> None:
         self._aside.close()
@@ -144,22 +147,22 @@ class Directory:
         return self._now() - self.state.loaded_at
 
     async def refresh(self) -> bool:
-        """Load if anything changed since.  True if the state was replaced."""
-        return await self._aside.run(self._load_if_moved)
+        """Load if anything changed since.  True if the state was replaced: here and not by the
+        thread, so that whoever waits for this can tell the line of it before anybody else runs."""
+        before = self.state
+        self.state = await self._aside.run(self._newer_than, before)
+        return self.state.revision != before.revision
 
-    def _load_if_moved(self) -> bool:
+    def _newer_than(self, state: State) -> State:
         try:
-            if Revision.current() == self.state.revision:
-                self.state = self.state._replace(loaded_at=self._now())
-                return False
-            self.load()
+            if Revision.current() == state.revision:
+                return state._replace(loaded_at=self._now())
+            return self._read()
         except Error as error:
             logger.warning("the last known keys and policy stay in force: %s", error)
-            return False
         except ValueError as error:
             logger.error("the last known keys and policy stay in force: %s", error)
-            return False
-        return True
+        return state
 
 
 def presented(headers: Mapping[str, str]) -> str:

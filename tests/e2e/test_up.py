@@ -236,7 +236,7 @@ def test_nonsense_in_the_environment_is_a_sentence(tmp_path):
 def stream_through_the_end(laneway: Started) -> str:
     """A stream that is far from over when a service manager asks for the end."""
     told = ""
-    body = {"model": laneway.model, "messages": [], "stream": True, "max_tokens": 400}
+    body = {"model": laneway.model, "messages": [], "stream": True, "max_tokens": 1_500}
     with httpx.stream(
         "POST",
         f"{laneway.address}/v1/chat/completions",

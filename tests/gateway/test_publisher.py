@@ -171,6 +171,8 @@ async def test_a_database_that_hangs_holds_back_only_what_needs_it(live, answeri
     await page
     assert await cache.aget(FRAME) == shown[-1]["text"]
     assert not batch.paused
+    await until(lambda: live.overrides._writing._task.done())  # perhaps begun before its end
+    await live.overrides.keep()
     await until(lambda: live.overrides._writing._task.done())
     await order.arefresh_from_db()
     assert order.ended_at == order.ends_at
@@ -232,6 +234,27 @@ async def test_a_published_policy_and_a_new_backend_are_in_force_after_the_next_
     assert pool.queue.scheduler.line.version == 2
     assert live.directory.state.policy.default_tier == "batch"
     assert live.frame().policy_version == 2
+
+
+async def test_a_policy_is_the_callers_no_sooner_than_the_line_s(live, monkeypatch):
+    """A request placed in a tier that its line has never heard of could not be answered."""
+    await sync_to_async(PolicyVersion.objects.publish)(default_policy(), "first")
+    await Backend.objects.acreate(name="gpu-1", url="http://127.0.0.1:9", max_in_flight=4)
+    await live.take_over()
+    await sync_to_async(PolicyVersion.objects.publish)(default_policy(), "second")
+    line = live.fleet.pools["default"].queue.scheduler.line
+    run, seen = live.directory._aside.run, []
+
+    async def as_on_a_busy_loop(*work):
+        answer = await run(*work)
+        seen.append((live.directory.state.policy_version, line.version))  # others run meanwhile
+        return answer
+
+    monkeypatch.setattr(live.directory._aside, "run", as_on_a_busy_loop)
+    await live.take_over()
+
+    assert seen == [(1, 1)]
+    assert (live.directory.state.policy_version, line.version) == (2, 2)
 
 
 async def test_a_page_that_asks_for_the_line_gets_all_of_it_and_an_explanation(publisher, gateway):
