@@ -11,6 +11,7 @@ from gateway.backend import Backend, Cards
 from gateway.core import estimate, outlook
 from gateway.core.breaker import RetryBudget
 from gateway.core.canary import Canary
+from gateway.core.explain import cost_ahead
 from gateway.core.policy import Placement, Policy, Tier
 from gateway.core.snapshot import PoolView, pool_view
 from gateway.core.wire import Call
@@ -43,7 +44,9 @@ class Pool:
         prompt_tokens = call.prompt_tokens
         return estimate.cost(prompt_tokens, output_tokens), prompt_tokens + output_tokens
 
-    def latest_start_ms(self, tier: Tier, deadline_s: float | None) -> int | None:
+    def latest_start_ms(
+        self, tier: Tier, tenant: str, deadline_s: float | None, arrived_at: float
+    ) -> int | None:
         """The moment after which the caller has no use for an answer, where it named one.
 
         Raises:
@@ -51,11 +54,23 @@ class Pool:
         """
         if deadline_s is None:
             return None
-        now_ms = self.queue.now_ms()
-        wait = self.queue.forecast.wait(tier.name, now_ms)
-        if not estimate.feasible(wait, tier.max_wait_s, deadline_s) and wait is not None:
+        latest_ms = round((arrived_at + deadline_s) * 1000)
+        left_s = latest_ms / 1000 - self.queue.loop.time()
+        wait = self._expected(tier, tenant, left_s)
+        if wait is not None:
             raise errors.deadline_unreachable(wait.p50_s, wait.p50_s)
-        return now_ms + round(deadline_s * 1000)
+        return latest_ms
+
+    def _expected(self, tier: Tier, tenant: str, left_s: float) -> estimate.Wait | None:
+        """The wait of an arrival, if that is longer than ``left_s``.  A line that is short enough as
+        a whole is not looked at closer; in a long one it matters whose it is."""
+        queue, now_ms = self.queue, self.queue.now_ms()
+        wait = queue.forecast.wait(tier.name, now_ms)
+        if estimate.feasible(wait, tier.max_wait_s, left_s):
+            return None
+        ahead = cost_ahead(queue.scheduler, tier.name, tenant)
+        wait = queue.forecast.wait(tier.name, now_ms, ahead)
+        return None if estimate.feasible(wait, tier.max_wait_s, left_s) else wait
 
     def learn(self, call: Call, tenant: str, placement: Placement, output_tokens: int) -> None:
         """Take in how long a finished answer was."""

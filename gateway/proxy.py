@@ -169,7 +169,9 @@ class Proxy:
         pool.refuse_if_dark(call.model)
         cost, footprint = pool.work_of(call, caller.tenant, wanted.task_type)
         journey.reserved = cost
-        expires_at_ms = pool.latest_start_ms(wanted.tier, deadline_s(journey.request.headers))
+        expires_at_ms = pool.latest_start_ms(
+            wanted.tier, caller.tenant, deadline_s(journey.request.headers), journey.arrived_at
+        )
         self.quotas.refuse_too_many(caller)
         with self.shadow.beside(journey, cost):
             charged = journey.charged = self.quotas.admit(caller, wanted, cost)

@@ -15,6 +15,7 @@ from gateway.core.levels import TOP, aged, next_step_age_ms
 from gateway.core.ordering import TAG_SCALE
 from gateway.core.outlook import backend_lines, upcoming
 from gateway.core.overdue import earlier_cost
+from gateway.core.policy import TenantRules
 from gateway.core.scheduler import Scheduler
 from gateway.core.snapshot import BackendLine
 
@@ -65,34 +66,56 @@ def _exact_place(scheduler: Scheduler, request: Request) -> int | None:
 
 
 def _ahead(scheduler: Scheduler, request: Request) -> list[Ahead]:
-    """Who goes first, by level and tenant, from counts and tags alone: O(flows), not requests.
-
-    In the request's own level a flow is ahead with what its tag lets it spend before the request
-    is reached; above, with all it has.
-    """
+    """Who goes first, by level and tenant, from counts and tags alone: O(flows), not requests."""
     own = request.flow
-    level = own.level
-    if level is None:
+    if own.level is None:
         return []
     before = [r for r in own.line if r.state == WAITING and r.seq < request.seq]
     own_cost = sum(r.cost for r in before)
     reached = own.tag + own_cost * TAG_SCALE // own.weight
+    return _before(scheduler, own.level, reached, own, len(before), own_cost)
+
+
+def cost_ahead(scheduler: Scheduler, tier_name: str, tenant_slug: str) -> int:
+    """What would go before a request that came now: so for one not yet in line."""
+    line = scheduler.line
+    tier = line.tiers.get(tier_name)
+    if tier is None:
+        return 0
+    level = line.side(tier, tenant_slug).terms.priority
+    own = line.flows.get((tier_name, tenant_slug, ""))
+    waiting, cost, tag = 0, 0, line.strict.clock[TOP - level]
+    if own is not None:
+        waiting, cost = own.waiting, own.cost
+        tag = own.tag if own.level == level else max(tag, own.finish.get(level, 0))
+    rules = line.policy_of(tenant_slug).tenants.get(tenant_slug) or TenantRules()
+    reached = tag + cost * TAG_SCALE // rules.weight
+    return sum(row.cost for row in _before(scheduler, level, reached, own, waiting, cost))
+
+
+def _before(
+    scheduler: Scheduler, level: int, reached: int, own: Flow | None, waiting: int, cost: int
+) -> list[Ahead]:
+    """Who goes before the tag ``reached`` at ``level``, where of the ``own`` flow so much does.
+
+    In the same level a flow is ahead with what its tag lets it spend until then; above, with all
+    it has.
+    """
     ahead: dict[tuple[int, str], list[int]] = {}
     for flow in scheduler.line.flows.values():
         if flow.level is None or flow.level < level:
             continue
-        waiting, cost = flow.waiting, flow.cost
+        many, spent = flow.waiting, flow.cost
         if flow is own:
-            waiting, cost = len(before), own_cost
+            many, spent = waiting, cost
         elif flow.level == level:
-            spent = min(cost, max(0, reached - flow.tag) * flow.weight // TAG_SCALE)
-            waiting = -(-waiting * spent // cost)
-            cost = spent
-        if waiting:
+            spent = min(flow.cost, max(0, reached - flow.tag) * flow.weight // TAG_SCALE)
+            many = -(-flow.waiting * spent // flow.cost)
+        if many:
             total = ahead.setdefault((flow.level, flow.tenant.slug), [0, 0])
-            total[0] += waiting
-            total[1] += cost
-    rows = [Ahead(at, slug, waiting, cost) for (at, slug), (waiting, cost) in ahead.items()]
+            total[0] += many
+            total[1] += spent
+    rows = [Ahead(at, slug, many, spent) for (at, slug), (many, spent) in ahead.items()]
     return sorted(rows, key=lambda row: (-row.cost, -row.level, row.tenant))
 
 

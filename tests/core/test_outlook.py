@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from gateway.core.explain import explain
+from gateway.core.explain import cost_ahead, explain
 from gateway.core.ops import Boost, Dispatch, Op, Pace, Pause, Release, SetBackend, Submit
 from gateway.core.outlook import look, upcoming
 from gateway.core.policy import Ageing, TenantRules, default_policy
@@ -175,6 +175,25 @@ def test_a_parked_request_has_no_place_and_says_why():
     assert explanation is not None
     assert (explanation.binds, explanation.position) == ("tenant_cap", None)
     assert explanation.rescue_in_ms is None
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_ahead_of_an_arrival_is_what_is_ahead_once_it_waits(seed):
+    told = []
+    for tier in ("realtime", "standard", "background"):
+        for tenant in ("acme", "birch", "newcomer"):
+            scheduler, now_ms = busy_line(seed)
+            own = scheduler.line.flows.get((tier, tenant, ""))
+            if own and own.level not in (None, scheduler.line.tiers[tier].rules.priority):
+                continue  # by age: what comes joins it there
+            expected = cost_ahead(scheduler, tier, tenant)
+            scheduler.apply([Submit("late", tier, tenant, 100)], now_ms)
+            explanation = explain(scheduler, "late", now_ms)
+            assert explanation is not None
+            assert explanation.ahead_cost == expected
+            told.append(expected)
+
+    assert len(set(told)) >= 3
 
 
 def test_who_does_not_wait_is_not_explained():

@@ -1,11 +1,14 @@
 """Asking about a request, following it while it waits, and calling it off."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
 from gateway import inquiry
-from gateway.core.policy import KeyRules
+from gateway.core import estimate
+from gateway.core.policy import KeyRules, default_policy
+from gateway.core.presets import preset
 from tests.support.clock import until
 
 
@@ -169,6 +172,38 @@ async def test_a_deadline_that_passes_in_the_line_is_told_as_such(gateway):
 
     assert (call.status, call.json()["error"]["code"]) == (504, "deadline_exceeded")
     assert call.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize("policy", [preset("guaranteed")])
+async def test_a_deadline_is_judged_by_the_callers_own_place_in_a_long_line(gateway):
+    body = {"model": "qwen", "messages": [], "stream": True}
+    headers = {"x-laneway-deadline-ms": "5000"}
+    forecast = gateway.pool.queue.forecast
+    async with AsyncExitStack() as flood:
+        for _ in range(40):
+            await flood.enter_async_context(gateway.chat())
+        await until(lambda: gateway.waiting + gateway.in_flight == 40)
+        line = gateway.waiting
+        forecast._drained = estimate.Rate()
+        forecast._drained.add(1_000, gateway.pool.queue.now_ms())
+        for _ in range(estimate.TRUSTED_FROM):
+            forecast._calibration.learn("standard", 10, 10)
+        async with gateway.ask("/v1/chat/completions", body, headers=headers) as flooder:
+            await flooder.done()
+        async with gateway.ask("/v1/chat/completions", body, headers=headers, key="birch") as small:
+            await until(lambda: gateway.waiting == line + 1)
+            small.hang_up()
+            await small.done()
+
+    assert (flooder.status, flooder.json()["error"]["code"]) == (429, "deadline_unreachable")
+
+
+async def test_a_deadline_counts_from_the_arrival(gateway):
+    arrived_at = asyncio.get_running_loop().time() - 3
+
+    latest_ms = gateway.pool.latest_start_ms(default_policy().tiers[0], "acme", 5.0, arrived_at)
+
+    assert latest_ms == round((arrived_at + 5) * 1000)
 
 
 @pytest.mark.parametrize("said", ["0", "-1", "soon", "3600001", "99999999999999999999"])
