@@ -129,16 +129,6 @@ class Flow:
         self.head = line[0] if line else None
         return True
 
-    def withdraw(self, request: Request) -> bool:
-        """Let a request go that waits on elsewhere; True when the head changed.  O(n)."""
-        self.line.remove(request)
-        self.waiting -= 1
-        self.cost -= request.cost
-        if request is not self.head:
-            return False
-        self.head = next((r for r in self.line if r.state == WAITING), None)
-        return True
-
     @property
     def home(self) -> Flow:
         """The flow itself, or the one it was merged into."""

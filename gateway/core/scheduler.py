@@ -252,7 +252,8 @@ class Scheduler:
 
     def _boost(self, op: Boost) -> None:
         if request := self._waiter(op.id):
-            self.line.boost(request, max(-MOST_BOOST, min(MOST_BOOST, op.by)))
+            by = max(-MOST_BOOST, min(MOST_BOOST, op.by))
+            self.requests[op.id] = self.line.boost(request, by)
 
     def _move(self, op: Move) -> None:
         """No cap is asked: who waits is not refused for what an administrator changed."""

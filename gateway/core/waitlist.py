@@ -116,7 +116,12 @@ class Waitlist:
             if len(self._deadlines) > 2 * self.waiting + SLACK:
                 self._deadlines = [d for d in self._deadlines if d[2].state == WAITING]
                 heapify(self._deadlines)
-        self._stand_in(request)
+        flow = request.flow
+        if flow.head is None:
+            flow.parked = flow.barred
+            flow.unparked_ms = 0
+        if flow.add(request):
+            self.rekey(flow)
 
     def leave(self, request: Request, state: int) -> None:
         """A request waits no longer; ``state`` says what it does instead."""
@@ -135,17 +140,13 @@ class Waitlist:
             self.rest(flow)
 
     def move(self, request: Request, tier: TierState) -> Request:
-        """Let a request wait in another tier, boosted as before.  A copy does: what still names the
-        old one, in either order of age, then reads that it is gone."""
+        """Let a request wait in another tier, boosted as before."""
         by, tenant = request.flow.by, request.flow.tenant
-        self.leave(request, GONE)
-        moved = copy(request)
-        moved.flow = self.flow(tier, tenant, request.id if by else "")
-        moved.flow.by = by
-        self.join(moved)
-        return moved
+        flow = self.flow(tier, tenant, request.id if by else "")
+        flow.by = by
+        return self._change(request, flow)
 
-    def boost(self, request: Request, by: int) -> None:
+    def boost(self, request: Request, by: int) -> Request:
         """Give a request a flow of its own, ``by`` levels away; 0 puts it back into its line."""
         if request.flow.terms is not self._terms(request.flow):
             self._renew(request.flow)
@@ -154,20 +155,17 @@ class Waitlist:
         boosted.by = by
         if boosted is flow:
             self.rekey(flow)
-            return
-        if flow.withdraw(request):
-            self.rekey(flow)
-            self.rest(flow)
-        request.flow = boosted
-        self._stand_in(request)
+            return request
+        return self._change(request, boosted)
 
-    def _stand_in(self, request: Request) -> None:
-        flow = request.flow
-        if flow.head is None:
-            flow.parked = flow.barred
-            flow.unparked_ms = 0
-        if flow.add(request):
-            self.rekey(flow)
+    def _change(self, request: Request, flow: Flow) -> Request:
+        """Let a request wait in another flow.  A copy does: what still names the old one, in line
+        or in either order of age, then reads that it is gone, and nothing has to be searched."""
+        self.leave(request, GONE)
+        moved = copy(request)
+        moved.flow = flow
+        self.join(moved)
+        return moved
 
     # Standing in the lanes
 

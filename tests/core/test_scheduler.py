@@ -5,6 +5,7 @@ from math import ceil
 import pytest
 from msgspec.structs import replace
 
+from gateway.core.flows import Request
 from gateway.core.ops import (
     Boost,
     Cancel,
@@ -666,6 +667,21 @@ def test_a_boost_taken_back_restores_the_place_in_line():
     scheduler.apply([Boost("c", 0), Boost("b", 0)], 2)
 
     assert drain(scheduler, "running", 3) == ["a", "b", "c"]
+
+
+def test_a_boost_searches_no_line(monkeypatch):
+    scheduler = scheduler_with()
+    ids = [f"r{n}" for n in range(300)]
+    scheduler.apply([asks("running"), *map(asks, ids)], 0)
+    compared = []
+    monkeypatch.setattr(
+        Request, "__eq__", lambda one, other: compared.append(one) or one is other, raising=False
+    )
+
+    scheduler.apply([Boost(id, 2) for id in reversed(ids)], 1)
+
+    assert len(compared) < 3 * len(ids)
+    assert drain(scheduler, "running", 2) == ids
 
 
 def test_a_moved_request_takes_its_place_by_arrival_in_the_other_tier():
