@@ -186,6 +186,7 @@ class Proxy:
             expires_at_ms=expires_at_ms,
             footprint=footprint,
             sequences=call.sequences,
+            body_bytes=len(call.body),
             key=caller.key_id8,
             model=call.model,
             task_type=wanted.task_type,

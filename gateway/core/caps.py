@@ -6,16 +6,22 @@ Questions only; the scheduler acts on the answers.
 from __future__ import annotations
 
 from gateway.core.flows import Request, TenantState, TierState
-from gateway.core.ops import RejectCode
+from gateway.core.ops import RejectCode, Submit
 from gateway.core.waitlist import Waitlist
 
+# Bodies of one pool's line, kept in memory.  Half of it is for urgent requests alone, so that a
+# line of large documents shuts nobody else out; 6,000 of the largest would be 94 GiB.
+MOST_BODY_BYTES = 256 * 1024 * 1024
 
-def over(line: Waitlist, tier: TierState, tenant: TenantState, cost: int) -> RejectCode | None:
-    """The cap that one more request of ``cost`` would break; "displaced": the pool's, so someone
-    has to go."""
+
+def over(line: Waitlist, tier: TierState, tenant: TenantState, op: Submit) -> RejectCode | None:
+    """The cap that one more request would break; "displaced": the pool's, so someone has to go."""
     if tenant.max_waiting is not None and tenant.waiting >= tenant.max_waiting:
         return "tenant_queue_full"
-    if tier.waiting >= tier.rules.max_waiting or _surplus(tier, cost) > 0:
+    if tier.waiting >= tier.rules.max_waiting or _surplus(tier, max(1, op.cost)) > 0:
+        return "queue_full"
+    urgent = tier.rules.priority >= line.policy.urgent_threshold
+    if line.body_bytes + op.body_bytes > (MOST_BODY_BYTES if urgent else MOST_BODY_BYTES // 2):
         return "queue_full"
     return "displaced" if line.waiting >= line.policy.max_waiting else None
 

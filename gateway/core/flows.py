@@ -39,6 +39,7 @@ class Request(Struct, kw_only=True, eq=False):
     expires_at_ms: int | None
     avoid: str
     flow: Flow
+    body_bytes: int = 0
     key: str = ""
     model: str = ""
     task_type: str = ""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from gateway.core.policy import Policy, Tier
 
 TOP, BOTTOM = 10, -10  # levels; the policy admits no others
+MOST_BOOST = 5
 
 
 class Terms(NamedTuple):

@@ -23,6 +23,7 @@ class Submit(NamedTuple):
     avoid: str = ""  # a backend that is taken only when no other has room
     footprint: int = 0  # KV tokens it will fill at its end: prompt and all of its output
     sequences: int = 1  # choices times prompts: what the engine counts, so as many slots
+    body_bytes: int = 0  # what it holds in memory while it waits
     key: str = ""  # these three decide nothing: people find their requests by them
     model: str = ""
     task_type: str = ""

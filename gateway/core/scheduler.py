@@ -41,7 +41,6 @@ from gateway.core.slots import Slots
 from gateway.core.waitlist import Waitlist
 
 AGEING_GRAIN_MS = 50  # ageing steps are waited for this coarsely; any call brings all up to date
-MOST_BOOST = 5
 
 
 class Scheduler:
@@ -149,7 +148,7 @@ class Scheduler:
         tier = line.tier(op.tier)
         tenant = line.tenant(op.tenant)
         cost = max(1, op.cost)
-        code = self._refusal(tier, tenant, cost)
+        code = self._refusal(tier, tenant, op)
         if code:
             tier.ledger.lost(line.now_ms, "rejected")
             if code == "tier_draining":
@@ -171,6 +170,7 @@ class Scheduler:
             expires_at_ms=op.expires_at_ms,
             avoid=op.avoid,
             flow=line.flow(tier, tenant),
+            body_bytes=op.body_bytes,
             key=op.key,
             model=op.model,
             task_type=op.task_type,
@@ -180,25 +180,24 @@ class Scheduler:
         tier.ledger.admitted(line.now_ms)
         self._line_up(request)
 
-    def _refusal(self, tier: TierState, tenant: TenantState, cost: int) -> RejectCode | None:
+    def _refusal(self, tier: TierState, tenant: TenantState, op: Submit) -> RejectCode | None:
         """Why an arrival has to go; None once there is a place in line for it."""
         line = self.line
         if tier.draining:
             return "tier_draining"
-        if caps.over(line, tier, tenant, cost) is None:
+        if caps.over(line, tier, tenant, op) is None:
             return None
         self._decisions += (
             self.slots.fill()
         )  # nobody is refused a place while the line can still move
-        code = caps.over(line, tier, tenant, cost)
+        code = caps.over(line, tier, tenant, op)
         if code != "displaced":
             return code
         newest = caps.newest_below(line, tier.rules.priority)
         if newest is None:
             return "queue_full"
-        its_tier = newest.flow.tier
         self._drop(newest, "evicted")
-        until_room_ms = caps.until_room_ms(its_tier, newest.cost, line.now_ms)
+        until_room_ms = caps.until_room_ms(newest.flow.tier, newest.cost, line.now_ms)
         self._decisions.append(Reject(newest.id, "displaced", until_room_ms))
         return None
 
@@ -252,8 +251,7 @@ class Scheduler:
 
     def _boost(self, op: Boost) -> None:
         if request := self._waiter(op.id):
-            by = max(-MOST_BOOST, min(MOST_BOOST, op.by))
-            self.requests[op.id] = self.line.boost(request, by)
+            self.requests[op.id] = self.line.boost(request, op.by)
 
     def _move(self, op: Move) -> None:
         """No cap is asked: who waits is not refused for what an administrator changed."""

@@ -23,7 +23,7 @@ from gateway.core.flows import (
     TierState,
     seq_of,
 )
-from gateway.core.levels import Terms, next_step_age_ms, terms_of
+from gateway.core.levels import MOST_BOOST, Terms, next_step_age_ms, terms_of
 from gateway.core.ordering import RescueLane, Soonest, StrictLane, ageing_moment
 from gateway.core.policy import Policy
 
@@ -42,6 +42,7 @@ class Waitlist:
         self._edition = 0  # counts edits, so that a tenant's copy of its rules tells its age
         self.now_ms = 0
         self.waiting = 0
+        self.body_bytes = 0  # of those waiting
         self.tiers: dict[str, TierState] = {}  # most urgent first
         self.tenants: dict[str, TenantState] = {}
         self.reservations: dict[str, int] = {}  # slots by tenant, as the policy says
@@ -106,6 +107,7 @@ class Waitlist:
         request.state = WAITING
         tier, tenant = request.flow.tier, request.flow.tenant
         self.waiting += 1
+        self.body_bytes += request.body_bytes
         tenant.waiting += 1
         tier.waiting += 1
         tier.waiting_cost += request.cost
@@ -129,6 +131,7 @@ class Waitlist:
         flow = request.flow
         tier = flow.tier
         self.waiting -= 1
+        self.body_bytes -= request.body_bytes
         flow.tenant.waiting -= 1
         tier.waiting -= 1
         tier.waiting_cost -= request.cost
@@ -150,7 +153,7 @@ class Waitlist:
         """Give a request a flow of its own, ``by`` levels away; 0 puts it back into its line."""
         if request.flow.terms is not self._terms(request.flow):
             self._renew(request.flow)
-        flow = request.flow
+        flow, by = request.flow, max(-MOST_BOOST, min(MOST_BOOST, by))
         boosted = self.flow(flow.tier, flow.tenant, request.id if by else "")
         boosted.by = by
         if boosted is flow:

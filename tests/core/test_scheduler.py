@@ -5,6 +5,7 @@ from math import ceil
 import pytest
 from msgspec.structs import replace
 
+from gateway.core import caps
 from gateway.core.flows import Request
 from gateway.core.ops import (
     Boost,
@@ -402,6 +403,23 @@ def test_tokens_over_the_cap_drain_at_the_tiers_mean_size():
     assert isinstance(small, Reject)
     assert isinstance(large, Reject)
     assert (small.until_room_ms, large.until_room_ms) == (1_000, 5_000)
+
+
+def test_bodies_that_wait_fill_a_bounded_memory_and_half_of_it_is_for_urgent_ones():
+    def large(id: str, tier: str = "standard") -> Submit:
+        return asks(id, tier)._replace(body_bytes=caps.MOST_BODY_BYTES // 8)
+
+    scheduler = scheduler_with()
+    scheduler.apply([asks("running"), *(large(f"r{n}") for n in range(4))], 0)
+
+    refused = scheduler.apply([large("late"), asks("small"), large("urgent", "realtime")], 0)
+    scheduler.apply([Cancel("urgent"), Cancel("r0")], 0)
+
+    assert [(one.id, one.code) for one in refused if isinstance(one, Reject)] == [
+        ("late", "queue_full")
+    ]
+    assert scheduler.apply([large("again")], 0) == []
+    assert scheduler.waiting == 5
 
 
 def test_a_request_takes_a_slot_for_each_of_its_sequences():

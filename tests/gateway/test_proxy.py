@@ -6,7 +6,7 @@ import json
 import msgspec
 import pytest
 
-from gateway.core import capacity
+from gateway.core import capacity, caps
 from gateway.core.policy import KeyRules, Limits, TenantRules, default_policy
 from tests.support.clock import until
 
@@ -461,6 +461,19 @@ async def test_what_an_overloaded_server_turned_away_has_begun_nothing(gateway):
 two_at_once = pytest.mark.parametrize(
     "key_rules", [{"acme": KeyRules(limits=Limits(max_in_flight=2))}]
 )
+
+
+@pytest.mark.parametrize("slots", [1])
+async def test_a_body_that_would_fill_the_memory_is_refused_in_line_alone(gateway, monkeypatch):
+    monkeypatch.setattr(caps, "MOST_BODY_BYTES", 4_000)
+    long = [{"role": "user", "content": "x" * 1_500}]
+    async with gateway.chat(messages=long), gateway.chat(messages=long):
+        await until(lambda: gateway.in_flight == 1 and gateway.waiting == 1)
+        async with gateway.chat(messages=long) as refused:
+            await refused.done()
+
+    assert (refused.status, refused.json()["error"]["code"]) == (429, "queue_full")
+    assert "retry-after" in refused.headers
 
 
 @two_at_once
