@@ -205,8 +205,11 @@ class Journey:
         if self.placement is not None:
             reason += self.placement.reason
         if self.dispatch is not None:
-            if self.dispatch.boost:
-                reason.append(f"aged:+{self.dispatch.boost}")
+            boosted = self.dispatch.boosted
+            if aged := self.dispatch.boost - boosted:
+                reason.append(f"aged:+{aged}")
+            if boosted:
+                reason.append(f"boost:{boosted:+}")
             if self.dispatch.lane != "strict":
                 reason.append(self.dispatch.lane)
         if self.backend is not None and not self.backend.honours_priority:

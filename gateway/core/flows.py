@@ -102,6 +102,10 @@ class Flow:
         level = self.terms.priority + aged(self.terms, now_ms - request.arrived_ms)
         return boosted(level, self.by, self.tenant.ceiling) if self.by else level
 
+    def by_hand(self, level: int, age_ms: int) -> int:
+        """How much of a level a person's boost has given to a request of this age."""
+        return level - self.terms.priority - aged(self.terms, age_ms) if self.by else 0
+
     def add(self, request: Request) -> bool:
         """Put a request in its place by seq; True when it is the new head."""
         if self.line and self.line[-1].seq > request.seq:

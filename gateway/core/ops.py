@@ -139,6 +139,7 @@ class Dispatch(NamedTuple):
     waited_ms: int
     boost: int  # effective priority less the tier's own: ageing and a person's boost
     version: int  # of the policy that ordered it
+    boosted: int = 0  # a person's part of the boost
 
 
 class Reject(NamedTuple):

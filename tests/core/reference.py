@@ -147,13 +147,17 @@ class Reference:
     def rules(self, tenant: str) -> TenantRules:
         return self.policy_of(tenant).tenants.get(tenant) or TenantRules()
 
-    def level(self, entry: Entry) -> int:
+    def aged_level(self, entry: Entry) -> int:
         tier, ageing = self.tier_of(entry), self.policy_of(entry.op.tenant).ageing
         level = tier.priority
         age_ms = self.now_ms - entry.arrived_ms
         if ageing and tier.ages and age_ms >= ageing.after_s * 1000:
             boost = min(ageing.most, int(age_ms // (ageing.step_s * 1000)))
             level = max(level, min(ageing.ceiling, level + boost))
+        return level
+
+    def level(self, entry: Entry) -> int:
+        level = self.aged_level(entry)
         if entry.by < 0:
             return max(-10, level + entry.by)
         if entry.by > 0:
@@ -365,8 +369,9 @@ class Reference:
         version = canary.version if canary and key[1] in canary.tenants else self.version
         waited_ms = self.now_ms - entry.arrived_ms
         priority = 10 if lane == "rescue" else level
+        by_hand = level - self.aged_level(entry)
         self.out.append(
-            ("dispatch", entry.op.id, backend, priority, lane, waited_ms, boost, version)
+            ("dispatch", entry.op.id, backend, priority, lane, waited_ms, boost, version, by_hand)
         )
         self.refresh()
 

@@ -666,6 +666,18 @@ def test_a_boost_moves_one_request_past_the_ageing_ceiling():
     assert drain(scheduler, "b", 60_000) == ["c", "a"]
 
 
+@pytest.mark.parametrize(("by", "level"), [(2, 1), (-3, -4)])
+def test_a_dispatch_tells_a_persons_boost_from_ageing(by, level):
+    scheduler = scheduler_with()
+    scheduler.apply([asks("running"), asks("old", "batch")], 0)
+    scheduler.apply([Boost("old", by)], 45_000)
+
+    (dispatch,) = scheduler.apply([Release("running")], 45_000)
+
+    assert isinstance(dispatch, Dispatch)
+    assert (dispatch.priority, dispatch.boost, dispatch.boosted) == (level, 4 + by, by)
+
+
 def test_a_boost_never_passes_the_tenants_ceiling():
     policy = steady(replace(default_policy(), tenants={"acme": TenantRules(ceiling=3)}))
     scheduler = scheduler_with(policy=policy)

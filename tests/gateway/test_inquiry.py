@@ -46,6 +46,21 @@ async def test_a_request_that_is_over_is_remembered_with_its_outcome(gateway):
     assert (seen["state"], seen["model"], seen["position"]) == ("completed", "qwen", None)
 
 
+async def test_a_boost_by_a_person_is_told_as_one(gateway):
+    async with gateway.chat("chat"), gateway.chat("chat"):
+        await until(lambda: len(gateway.vllm.generations) == 2)
+        async with gateway.chat("batch_inference", stream=False) as boosted:
+            await until(lambda: gateway.waiting == 1)
+            gateway.pool.queue.boost([next(reversed(gateway.proxy.register.journeys))], -3)
+            gateway.vllm.automatic = True
+            gateway.vllm.generations[0].finish()
+            gateway.vllm.generations[1].finish()
+            await boosted.done()
+
+    assert boosted.headers["x-laneway-priority"] == "-8"
+    assert boosted.headers["x-laneway-reason"] == "task:batch_inference, boost:-3"
+
+
 async def test_another_tenants_request_does_not_exist(gateway):
     async with gateway.chat("chat"):
         await until(lambda: gateway.vllm.generations)
