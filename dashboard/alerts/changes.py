@@ -9,6 +9,7 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
 
+from dashboard.accounts.actor import actor
 from dashboard.alerts import incidents
 from dashboard.alerts.models import Annotation, Incident, Rule, Silence
 from dashboard.audit.log import changed, record
@@ -48,7 +49,8 @@ def save_rule(request: HttpRequest, rule: Rule | None, said: dict[str, Any]) -> 
     if rule is None:
         rule = Rule.objects.create(**{name: said[name] for name in FIELDS})
         _set_channels(rule, said)
-        record(request.user, "rule.created", f"rule:{rule.name}", after=told(rule), request=request)
+        name = f"rule:{rule.name}"
+        record(actor(request), "rule.created", name, after=told(rule), request=request)
         return rule
     before = told(rule)
     mine = Rule.objects.filter(pk=rule.pk, edit=said["edit"])
@@ -59,7 +61,7 @@ def save_rule(request: HttpRequest, rule: Rule | None, said: dict[str, Any]) -> 
     was, now = changed(before, told(rule))
     if now:
         verb, name = "rule.changed", f"rule:{rule.name}"
-        record(request.user, verb, name, before=was, after=now, request=request)
+        record(actor(request), verb, name, before=was, after=now, request=request)
     if any(name in now for name in WHAT_IS_JUDGED):  # what fires by the old sentence is over
         why = "the rule judges something else now" if rule.enabled else "the rule is switched off"
         _end_all(request, rule, why)
@@ -71,13 +73,16 @@ def save_rule(request: HttpRequest, rule: Rule | None, said: dict[str, Any]) -> 
 def delete_rule(request: HttpRequest, rule: Rule) -> None:
     """What it fires is over: whoever was told hears that, a pager's alarm included."""
     _end_all(request, rule, "the rule is deleted")
-    record(request.user, "rule.deleted", f"rule:{rule.name}", before=told(rule), request=request)
+    name = f"rule:{rule.name}"
+    record(actor(request), "rule.deleted", name, before=told(rule), request=request)
     rule.delete()
 
 
 def _end_all(request: HttpRequest, rule: Rule, why: str) -> None:
+    by = actor(request)
+    name = by if isinstance(by, str) else by.get_username()
     for incident in rule.incidents.open():
-        incidents.end(incident, timezone.now(), why, request.user.get_username())
+        incidents.end(incident, timezone.now(), why, name)
 
 
 def told(rule: Rule) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ninja.security import HttpBearer
 
 from dashboard.accounts.gate import open_to_all
 from dashboard.accounts.keys import admin_key
-from dashboard.api import keys, policies, refusals, tenants
+from dashboard.api import alerts, keys, policies, refusals, tenants
 from gateway.errors import GatewayError, method_not_allowed, unknown_url
 from gateway.models import APIKey
 
@@ -64,7 +64,7 @@ api = Documented(
     title="Laneway management API",
     version="1",
     description=(
-        "Tenants, keys and the policy, for programs. Every call needs an admin key, "
+        "Tenants, keys, the policy and alert rules, for programs. Every call needs an admin key, "
         "every change one with the scope write. A change takes `?dry_run=1` and an `Idempotency-Key`. A refusal is "
         '`{"error": {"message", "type", "param", "code"}}`; its message says what to do.'
     ),
@@ -75,6 +75,7 @@ api = Documented(
 api.add_router("/tenants", tenants.router)
 api.add_router("", keys.router)
 api.add_router("/policy", policies.router)
+api.add_router("/alert-rules", alerts.router)
 for kind in (
     GatewayError,
     Http404,
