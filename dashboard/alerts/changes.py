@@ -189,6 +189,17 @@ def mark(request: HttpRequest, text: str, at: datetime) -> Annotation:
 
 
 @transaction.atomic
+def edit_mark(request: HttpRequest, note: Annotation, text: str, at: datetime) -> None:
+    was, now = changed({"text": note.text, "at": note.at}, {"text": text, "at": at})
+    if not now:
+        return
+    note.text, note.at = text, at
+    note.save(update_fields=["text", "at"])
+    name = f"note:{note.pk}"
+    record(request.user, "note.changed", name, before=was, after=now, request=request)
+
+
+@transaction.atomic
 def unmark(request: HttpRequest, note: Annotation) -> None:
     before = {"text": note.text, "at": note.at}
     record(request.user, "note.deleted", f"note:{note.pk}", before=before, request=request)

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from django.urls import reverse
+
 from dashboard.alerts.models import AlertEvent, Annotation
 from gateway import marks
 from gateway.models import PolicyVersion
@@ -55,7 +57,14 @@ def notes(since: datetime, until: datetime) -> list[Mark]:
     """What people marked themselves."""
     rows = Annotation.objects.between(since, until).select_related("by")
     return [
-        Mark(note.at, "note", note.text, note.by.get_username() if note.by else "") for note in rows
+        Mark(
+            note.at,
+            "note",
+            note.text,
+            note.by.get_username() if note.by else "",
+            reverse("alerts:note", args=[note.pk]),
+        )
+        for note in rows
     ]
 
 

@@ -14,6 +14,7 @@ urlpatterns = [
     path("incidents/<int:pk>/unack/", views.unack, name="unack"),
     path("ack/<str:token>/", views.ack_link, name="ack-link"),
     path("notes/", views.notes, name="notes"),
+    path("notes/<int:pk>/", views.note, name="note"),
     path("notes/<int:pk>/delete/", views.note_delete, name="note-delete"),
     path("rules/", rule_views.rules, name="rules"),
     path("rules/new/", rule_views.new, name="rule-new"),

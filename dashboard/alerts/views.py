@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -168,6 +169,27 @@ def notes(request: HttpRequest) -> HttpResponse:
     context = {"part": part.get_page(request.GET.get("page")), "form": form}
     status = 422 if form.errors else 200
     return render(request, "alerts/notes.html", shell(request, "notes") | context, status=status)
+
+
+@open_to(may_watch)
+@require_http_methods(["GET", "HEAD", "POST"])
+def note(request: HttpRequest, pk: int) -> HttpResponse:
+    """Where a chart's mark leads: one's own can be put right, another's stands in the list."""
+    one = get_object_or_404(Annotation, pk=pk)
+    own = may_operate(request.user) and one.by_id == request.user.pk
+    if request.method == "POST" and not own:
+        return render(request, "403.html", status=403)
+    if not own:
+        return redirect(f"{reverse('alerts:notes')}#note-{one.pk}")
+    form = NoteForm(request.POST or None, initial={"text": one.text, "at": one.at})
+    if form.is_valid():
+        said = form.cleaned_data
+        changes.edit_mark(request, one, said["text"], said["at"] or one.at)
+        messages.success(request, "The note is changed, on every chart within a minute.")
+        return redirect("alerts:notes")
+    status = 422 if form.errors else 200
+    context = shell(request, "notes") | {"form": form, "note": one}
+    return render(request, "alerts/note.html", context, status=status)
 
 
 @open_to(may_operate)

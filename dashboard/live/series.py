@@ -221,6 +221,7 @@ def _marks(start: float, end: float) -> list[dict[str, Any]]:
             "kind": mark.kind,
             "text": mark.text,
             "by": mark.by,
+            **({"link": mark.link} if mark.link else {}),
         }
         for mark in noted.beside(since, until)
     ]

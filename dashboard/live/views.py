@@ -19,6 +19,7 @@ from dashboard.alerts.marks import notes
 from dashboard.live import charts
 from dashboard.live.release import release
 from gateway import newest
+from gateway.core.policy import Policy
 from gateway.errors import GatewayError
 from gateway.models import PolicyVersion, policy_of
 
@@ -49,8 +50,7 @@ def board_context() -> dict[str, Any]:
     return {
         "tiers": policy.by_urgency,
         "version": version,
-        "figures": _figures(version.number if version else 0, thresholds.lines(policy))
-        | {"notes": _notes()},
+        "figures": _newest_figures(version, policy),
         "release": release(),
     }
 
@@ -66,7 +66,10 @@ def figures(request: HttpRequest) -> HttpResponse:
 def newest_figures() -> dict[str, Any]:
     """The charts, and how many alerts are open: a wall board has no badge."""
     version = PolicyVersion.objects.newest()
-    policy = policy_of(version)
+    return _newest_figures(version, policy_of(version))
+
+
+def _newest_figures(version: PolicyVersion | None, policy: Policy) -> dict[str, Any]:
     figures = _figures(version.number if version else 0, thresholds.lines(policy))
     return figures | {"notes": _notes(), "alerts": open_now.counts()._asdict()}
 
@@ -75,7 +78,13 @@ def _notes() -> list[dict[str, Any]]:
     """Moments that people marked: no frame carries them."""
     now = timezone.now()
     return [
-        {"at": note.at.timestamp(), "kind": note.kind, "text": note.text}
+        {
+            "at": note.at.timestamp(),
+            "kind": note.kind,
+            "text": note.text,
+            "by": note.by,
+            "link": note.link,
+        }
         for note in notes(now - NOTES_SHOWN, now)
     ]
 

@@ -20,6 +20,9 @@ export const KINDS = {
 /** Numbers show in the browser's zone, ISO strings without a zone as they are written: UTC. */
 export const xOf = (atS, utc) => (utc ? new Date(atS * 1000).toISOString().slice(0, -1) : atS * 1000);
 
+/** What plotly says of an x range, as unix seconds: ISO text without a zone is in the zone shown. */
+export const momentS = (x, utc) => (typeof x === "number" ? x : Date.parse(String(x).replace(" ", "T") + (utc ? "Z" : ""))) / 1000;
+
 /** @returns {object[]} the figure's traces with data; hidden tiers keep their place, so colours never move */
 export function traces(figure, history, { kind, hidden, utc, log, palette, sinceS }) {
   const { key, say } = KINDS[kind];
@@ -137,16 +140,18 @@ export function endLabels(ends, widthPx, heightPx, palette) {
 
 const clip = (share) => Math.min(1, Math.max(0, share));
 
-/** Moments that explain a curve: a line from top to bottom, in words above the plot, where no threshold's are; what does not fit is on hover. */
+/** Moments that explain a curve: a line from top to bottom, in words above the plot, where no threshold's are; a click on the words tells all of them. */
 export function markShapes(marks, { sinceS, nowS, utc, palette }, innerPx) {
   const within = marks.filter(({ at }) => at >= sinceS && at <= nowS);
   const groups = [];
   for (const mark of within) {
     const px = ((mark.at - sinceS) / (nowS - sinceS)) * innerPx;
-    groups.push({ at: mark.at, px, texts: [plain(mark.text)] });
+    groups.push({ at: mark.at, px, texts: [plain(mark.text)], marks: [mark] });
     // Words that would lie on others join them, which makes those longer: they may lie on the ones before.
     while (groups.length > 1 && spanPx(groups.at(-1), innerPx)[0] < spanPx(groups.at(-2), innerPx)[1]) {
-      groups.at(-2).texts.push(...groups.pop().texts);
+      const { texts, marks: told } = groups.pop();
+      groups.at(-1).texts.push(...texts);
+      groups.at(-1).marks.push(...told);
     }
   }
   return {
@@ -154,7 +159,9 @@ export function markShapes(marks, { sinceS, nowS, utc, palette }, innerPx) {
       type: "line", xref: "x", x0: xOf(at, utc), x1: xOf(at, utc), yref: "paper", y0: 0, y1: 1, layer: "between",
       line: { color: palette.muted, width: 1, dash: "dash" },
     })),
-    annotations: groups.map((group) => ({
+    groups: groups.map((group) => group.marks),
+    annotations: groups.map((group, i) => ({
+      name: String(i), captureevents: true,
       x: xOf(group.at, utc), xref: "x", ...(isBefore(group, innerPx) ? { xanchor: "right", xshift: -2 } : { xanchor: "left", xshift: 2 }),
       y: 1, yref: "paper", yanchor: "bottom", showarrow: false,
       text: inShort(group.texts), hovertext: group.texts.join("<br>"), font: { size: 10, color: palette.muted },
@@ -200,7 +207,7 @@ export function figureNow(figure, history, view) {
   const { axis, share } = yAxis(top.top, log, ticks);
 
   const layout = coloured(figure.layout, figure.roles, palette);
-  layout.meta = { levels }; // for threshold.js
+  layout.meta = { levels }; // for threshold.js; the marks, for panels.js
   Object.assign(layout.yaxis, axis);
   layout.xaxis.range = zoom ?? [xOf(sinceS, utc), xOf(nowS, utc)];
   const innerPx = heightPx - layout.margin.t - layout.margin.b;
@@ -215,7 +222,9 @@ export function figureNow(figure, history, view) {
     layout.annotations = labels.annotations;
     layout.shapes.push(...labels.shapes);
   }
-  const told = markShapes(marks, view, widthPx - layout.margin.l - layout.margin.r);
+  const [fromS, toS] = zoom ? zoom.map((x) => momentS(x, utc)) : [sinceS, nowS];
+  const told = markShapes(marks, { ...view, sinceS: fromS, nowS: toS }, widthPx - layout.margin.l - layout.margin.r);
+  layout.meta.marks = told.groups;
   layout.shapes.push(...told.shapes);
   layout.annotations = [...(layout.annotations ?? []), ...told.annotations];
   return { data, layout, top };

@@ -1,7 +1,8 @@
 // The chart cards: each draws, or shows its table, and knows where somebody zoomed to.
 
-import { KINDS, draw, figureNow, xOf } from "./charts.js";
+import { KINDS, draw, figureNow, momentS, xOf } from "./charts.js";
 import { beginsS, slices } from "./history.js";
+import { tellMoments } from "./moments.js";
 import { patchTable, setText } from "./patch.js";
 import { ABSENT, count, quantile, span, timeOfDay } from "./units.js";
 
@@ -42,6 +43,7 @@ function listen(panel) {
     if (!button) return;
     if (button.matches("[data-follow]")) zoomTo(panel, null);
     if (button.matches("[data-log]")) panel.log = press(button);
+    if (button.matches("[data-moments]")) tellMoments(panel.marks.flat(), panel.utc);
     if (button.matches("[data-as-table]")) {
       panel.table.hidden = !press(button);
       panel.plot.hidden = !panel.table.hidden;
@@ -72,12 +74,9 @@ export function reset(panels) {
 
 export function rezone(panels, utc) {
   for (const panel of panels) {
-    panel.zoom &&= panel.zoom.map((x) => xOf(moment(x, !utc), utc));
+    panel.zoom &&= panel.zoom.map((x) => xOf(momentS(x, !utc), utc));
   }
 }
-
-/** What plotly says of an x range, as unix seconds: ISO text without a zone is in the zone shown. */
-const moment = (x, utc) => (typeof x === "number" ? x : Date.parse(String(x).replace(" ", "T") + (utc ? "Z" : ""))) / 1000;
 
 /** @param {{figures: object, pool: object, history: object, nowS: number, hidden: Set<string>, utc: boolean}} now */
 export function showPanels(panels, now) {
@@ -100,7 +99,7 @@ function listenForMarks(plot, utc) {
     event.stopPropagation(); // plotly would begin to move the chart
     event.preventDefault();
     const { _size: size, xaxis } = plot._fullLayout;
-    const atS = moment(xaxis.p2d(event.clientX - plot.getBoundingClientRect().left - size.l), utc());
+    const atS = momentS(xaxis.p2d(event.clientX - plot.getBoundingClientRect().left - size.l), utc());
     location.assign(`${plot.dataset.notes}?at=${new Date(atS * 1000).toISOString().slice(0, 19)}`);
   }, true);
 }
@@ -120,10 +119,14 @@ function paint(panel, now, palette) {
   });
   panel.top = top;
   panel.utc = now.utc;
+  panel.marks = layout.meta.marks;
+  const opener = panel.element.querySelector("[data-moments]");
+  if (opener) opener.hidden = panel.marks.length === 0;
   draw(plot, { data, layout });
   if (panel.hears) return;
   panel.hears = true;
   if (plot.dataset.notes) listenForMarks(plot, () => panel.utc);
+  if (opener) plot.on("plotly_clickannotation", ({ annotation }) => tellMoments(panel.marks[annotation.name] ?? [], panel.utc));
   plot.on("plotly_doubleclick", () => {
     zoomTo(panel, null);
     panel.redraw();

@@ -23,10 +23,13 @@ export function fromPast({ step_s: stepS, at, tiers }) {
   return { stepS, points };
 }
 
-/** The moments to mark, once each, in unix seconds. */
+/** The moments to mark, once each, in unix seconds; the past knows more of them than a frame does. */
 export function marksOf(...lists) {
   const seen = new Map();
-  for (const { at, kind, text } of lists.flat()) seen.set(`${Math.round(at)} ${text}`, { at, kind, text });
+  for (const mark of lists.flat()) {
+    const key = `${Math.round(mark.at)} ${mark.text}`;
+    seen.set(key, { ...seen.get(key), ...mark });
+  }
   return [...seen.values()].sort((a, b) => a.at - b.at);
 }
 

@@ -135,6 +135,7 @@ OPEN_TO: dict[str, set[str]] = {
     "alerts:unack": DRAFTERS,
     "alerts:ack-link": ALL,  # the link is the proof
     "alerts:notes": WATCHERS,
+    "alerts:note": WATCHERS,
     "alerts:note-delete": DRAFTERS,
     "alerts:rules": WATCHERS,
     "alerts:rule": WATCHERS,
@@ -305,6 +306,7 @@ NOT_ASKED_AGAIN = {
         "alerts:unack",
         "alerts:ack-link",
         "alerts:notes",
+        "alerts:note",
         "alerts:note-delete",
         "alerts:rule",
         "alerts:rule-new",

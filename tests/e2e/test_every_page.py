@@ -40,7 +40,7 @@ incident = Incident.objects.create(rule=rule, rule_name=rule.name, severity="war
 AlertEvent.objects.create(incident=incident, at=now, kind="opened", severity="warn", text="It fires.")
 silence = Silence.objects.create(
     rule=rule, starts_at=now, ends_at=now + timedelta(hours=1), reason="an upgrade", owner=admin)
-Annotation.objects.create(at=now, text="deployed", by=admin)
+note = Annotation.objects.create(at=now, text="deployed", by=admin)
 channel = Channel(name="on-call", kind="slack", where="hooks.slack.com", created_by="admin")
 channel.address = "https://hooks.slack.com/services/T0/B0/x"
 channel.save()
@@ -51,7 +51,7 @@ sent = Delivery.objects.create(channel=channel, dedupe="x", message=message.as_j
 order = Override.objects.create(verb="pause", pool="default", tier="batch", scope="tier:default/batch",
                                 owner="otto", reason="an engine upgrade", begun_at=now, changed_at=now,
                                 ends_at=now + timedelta(hours=1), changed_by="otto", key="seeded")
-print(json.dumps({"id8": key.id8, "incident": incident.pk, "rule": rule.pk, "channel": channel.pk,
+print(json.dumps({"id8": key.id8, "incident": incident.pk, "rule": rule.pk, "note": note.pk, "channel": channel.pk,
                   "message": sent.pk, "order": order.pk, "slug": "acme", "number": number, "section": "pool"}))
 """
 PAGES = {
@@ -107,6 +107,7 @@ PAGES = {
     "alerts:history": (),
     "alerts:incident": ("pk=incident",),
     "alerts:notes": (),
+    "alerts:note": ("pk=note",),
     "alerts:rules": (),
     "alerts:rule-new": (),
     "alerts:rule": ("pk=rule",),

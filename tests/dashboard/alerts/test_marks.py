@@ -41,9 +41,10 @@ def test_what_was_ordered_published_and_noted_before_it_may_be_the_cause():
 def test_a_note_stands_on_the_live_page_s_charts(client):
     client.force_login(person("vic", "viewer"))
     at = timezone.now() - timedelta(minutes=2)
-    Annotation.objects.create(at=at, text="deployed", by=None)
+    note = Annotation.objects.create(at=at, text="deployed", by=None)
     Annotation.objects.create(at=at - timedelta(hours=1), text="long ago", by=None)
 
     shown = client.get("/live/figures/").json()["notes"]
 
-    assert shown == [{"at": at.timestamp(), "kind": "note", "text": "deployed"}]
+    kept = {"at": at.timestamp(), "kind": "note", "text": "deployed", "by": ""}
+    assert shown == [kept | {"link": f"/alerts/notes/{note.pk}/"}]

@@ -4,9 +4,10 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
-from dashboard.alerts import changes, links, timeline
+from dashboard.alerts import changes, links, marks, timeline
 from dashboard.alerts.levels import TIMES
 from dashboard.alerts.models import AlertState, Annotation, Incident, Rule, Silence
 from dashboard.alerts.wording import MINUS
@@ -361,6 +362,23 @@ def test_people_mark_moments_and_delete_their_own(signed_in, db):
 
     assert list(Annotation.objects.all()) == [theirs]
     assert verbs() == ["note.made", "note.deleted"]
+
+
+def test_a_mark_on_a_chart_leads_to_its_author_who_puts_it_right(signed_in, db):
+    otto = signed_in("otto", "on-call")
+    own = Annotation.objects.create(at=at(0), text="deployd", by=User.objects.get())
+    where = marks.notes(at(-1), at(1))[0].link
+
+    assert 'value="deployd"' in page(otto.get(where))
+    assert f'value="{at(0):%Y-%m-%dT%H:%M:%S}"' in page(otto.get(where))
+    assert otto.post(where, {"text": ""}).status_code == 422
+    assert otto.post(where, {"text": "deployed", "at": ""}).status_code == 302
+    ben = signed_in("ben", "on-call")
+    assert ben.get(where)["Location"] == f"/alerts/notes/#note-{own.pk}"
+    assert ben.post(where, {"text": "mine now"}).status_code == 403
+    own.refresh_from_db()
+    assert (own.text, own.at) == ("deployed", at(0))
+    assert verbs() == ["note.changed"]
 
 
 def test_the_tile_says_when_the_evaluator_is_silent(signed_in, fired, time_machine):

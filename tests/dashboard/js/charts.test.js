@@ -146,6 +146,16 @@ test("a mark is a line over the whole chart with its words above, and one outsid
   assert.deepEqual(words, [["policy v42", "policy v42"], ["policy v43 +1", "paused background work<br>policy v43"]]);
 });
 
+test("marks are put together anew for what a zoom shows, and tell all of them", () => {
+  const marks = [{ at: 700, text: "policy v42" }, { at: 705, text: "policy v43" }, { at: 900, text: "deployed" }];
+  const told = (zoom) => charts.figureNow(figure(), history([[998, 1, 30]]), view({ marks, zoom })).layout;
+
+  assert.deepEqual(told(null).meta.marks.map((group) => group.length), [2, 1]);
+  const near = told([690_000, 720_000]);
+  assert.deepEqual(near.meta.marks, [[marks[0]], [marks[1]]]);
+  assert.deepEqual(near.annotations.filter(({ name }) => name).map(({ text, name }) => [text, name]), [["policy v42", "0"], ["policy v43", "1"]]);
+});
+
 test("words of marks never lie on one another, and at the right end they stand before their line", () => {
   const at = (...moments) => {
     const marks = moments.map((moment) => ({ at: moment, text: "boosted 1 request" }));

@@ -105,9 +105,10 @@ test("a longer past keeps the most of each step, and a gap stays one", () => {
 });
 
 test("a mark that two sources tell is drawn once", () => {
-  const told = marksOf([{ at: 20.2, kind: "policy", text: "policy v2" }], [{ at: 20.1, kind: "policy", text: "policy v2", by: "ada" }, { at: 5, kind: "override", text: "paused batch" }]);
+  const told = marksOf([{ at: 20.2, kind: "policy", text: "policy v2", link: "/policy/2/" }], [{ at: 20.1, kind: "policy", text: "policy v2", by: "ada" }, { at: 5, kind: "override", text: "paused batch" }]);
 
   assert.deepEqual(told.map(({ text }) => text), ["paused batch", "policy v2"]);
+  assert.deepEqual([told[1].by, told[1].link], ["ada", "/policy/2/"]);
 });
 
 test("a moment typed in UTC is read in UTC", () => {
