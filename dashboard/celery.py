@@ -42,6 +42,7 @@ app.conf.beat_schedule = {
         "schedule": 10.0,
         "options": {"expires": 10},
     },
+    "prune-overrides": {"task": "dashboard.live.tasks.prune_overrides", "schedule": 86_400.0},
     # At night: it reads the whole trail.
     "audit-chain": {
         "task": "dashboard.audit.tasks.look_at_the_chain",

@@ -37,7 +37,7 @@ class SpanField(forms.Field):
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
         if said > self.most_s:
-            raise forms.ValidationError(f"At most {units.seconds_text(self.most_s)}.")
+            raise forms.ValidationError(f"At most {units.seconds_said(self.most_s)}.")
         return said
 
     def prepare_value(self, value: Any) -> Any:

@@ -197,8 +197,11 @@ def _look_after(silence: Silence, hidden: Sequence[AlertState], at: datetime) ->
 
 
 def _ears(silence: Silence, hidden: Sequence[AlertState]) -> list[Channel]:
-    """Where what it hides would have been told."""
-    chosen = [silence.rule] if silence.rule else []
-    chosen += [row.rule for row in hidden if row.rule not in chosen]
-    found = {channel.pk: channel for rule in chosen for channel in rule.channels("crit")}
-    return list(found.values())
+    """Where what it hides would have been told; of one that hides nothing now, what it could.
+
+    It may be there for what is still to come, so its owner hears of its end all the same.
+    """
+    chosen = [row.rule for row in hidden] or silence.could_hide()
+    level = silence.severity or "crit"
+    found = {channel.pk: channel for rule in chosen for channel in rule.channels(level)}
+    return [channel for channel in found.values() if channel.enabled]

@@ -124,7 +124,7 @@ def _busiest(frame: Frame | None, row: AlertState) -> str:
         return ""
     found = metrics.busiest(pool, row.tier)
     return (
-        "First in line: " + ", ".join(f"{name} {share:.0%}" for name, share in found)
+        "First in line: " + ", ".join(f"{name} {100 * share:.0f} %" for name, share in found)
         if found
         else ""
     )

@@ -295,6 +295,18 @@ class Silence(models.Model):
         parts += [f"{self.severity} only"] if self.severity else []
         return ", ".join(parts)
 
+    def could_hide(self) -> list[Rule]:
+        """Rules whose alerts it would match.  One of the most urgent tier may be of any."""
+        rules = Rule.objects.enabled()
+        if self.rule_id is not None:
+            rules = rules.filter(pk=self.rule_id)
+        if self.pool:
+            rules = rules.filter(pool__in=["", self.pool])
+        if self.tier:
+            rules = rules.filter(tier__in=["", MOST_URGENT, self.tier])
+            return [rule for rule in rules if rule.judged.of_tier or rule.judged.of_frame]
+        return list(rules)
+
     def hides(self, state: AlertState) -> bool:
         return (
             self.rule_id in (None, state.rule_id)

@@ -50,7 +50,7 @@ def by_tier(policy: Policy) -> dict[str, tuple[Levels, ...]]:
     for line in lines(policy):
         value = round(line.value, 3)
         text = (
-            units.count_text(round(value)) if line.metric == "queue" else units.seconds_text(value)
+            units.count_text(round(value)) if line.metric == "queue" else units.seconds_said(value)
         )
         of = METRICS[line.metric].label + (f" in {line.pool}" if line.pool else "")
         so_far = said.get((line.tier, line.rule))

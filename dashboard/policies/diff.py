@@ -13,7 +13,7 @@ from dashboard.policies.fields import (
     TIER_LIMITS,
     Document,
     Field,
-    shown,
+    said,
 )
 from dashboard.policies.units import priority_text
 
@@ -156,7 +156,7 @@ def _value(field: Field, value: Any, names: dict[str, str]) -> str:
         return names.get(value, str(value))
     if field.kind == "choice":
         return dict(field.choices).get(value, str(value))
-    return shown(field, value)
+    return said(field, value)
 
 
 def _moves(
@@ -202,7 +202,7 @@ def _ageing(before: Document | None, after: Document | None) -> Iterator[str]:
 def _ageing_text(ageing: Document | None) -> str:
     if ageing is None:
         return "off"
-    after, step, most, ceiling = (shown(field, ageing[field.key]) for field in AGEING)
+    after, step, most, ceiling = (said(field, ageing[field.key]) for field in AGEING)
     return f"from {after} on, +1 per {step}, at most +{most}, ceiling {ceiling}"
 
 

@@ -115,6 +115,8 @@ _TEXT = {
     "share": units.share_text,
 }
 
+_SAID = {"seconds": units.seconds_said, "share": units.share_said}
+
 
 def read(field: Field, text: str) -> Any:
     """What a draft keeps for ``text``: the value, or the text itself where it is none."""
@@ -127,6 +129,13 @@ def read(field: Field, text: str) -> Any:
         return _READ[field.kind](text)
     except ValueError:
         return text
+
+
+def said(field: Field, value: Any) -> str:
+    """The value in a sentence: ``2 min`` for what one types as ``2m``."""
+    if isinstance(value, int | float) and field.kind in _SAID:
+        return _SAID[field.kind](value)
+    return shown(field, value)
 
 
 def shown(field: Field, value: Any) -> str:
@@ -152,8 +161,8 @@ def fault(field: Field, value: Any) -> str:
         return "This must be filled in."
     if value < field.least or value > field.most or (field.above and value == field.least):
         least, most = (
-            shown(field, _fitting(field, field.least)),
-            shown(field, _fitting(field, field.most)),
+            said(field, _fitting(field, field.least)),
+            said(field, _fitting(field, field.most)),
         )
         return f"This may be {'over' if field.above else 'from'} {least} {'up ' if field.above else ''}to {most}."
     return ""

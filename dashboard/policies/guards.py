@@ -96,7 +96,7 @@ def _errors(pair: Pair) -> str:
 def _lost(many: int, ours: float, theirs: float, how: str) -> str:
     if many < FEWEST_LOST or ours <= theirs + POINTS:
         return ""
-    return f"{ours:.1%} {how} against {theirs:.1%} of the others"
+    return f"{100 * ours:.1f} % {how} against {100 * theirs:.1f} % of the others"
 
 
 # A crit alert is no figure: ``canary`` looks for one.

@@ -78,7 +78,7 @@ def _tier_problems(tiers: list[Document]) -> Iterator[Problem]:
             )
         target, most = tier["target_wait_s"], tier["max_wait_s"]
         if isinstance(target, int | float) and isinstance(most, int | float) and most < target:
-            text = f"It is under the target wait, {units.seconds_text(target)}."
+            text = f"It is under the target wait, {units.seconds_said(target)}."
             yield Problem(f"{path}.max_wait_s", f"{name}: max wait", text)
 
 
@@ -158,8 +158,8 @@ def _unreachable(policy: Policy, used: set[str]) -> Iterator[Warned]:
 def _waits(policy: Policy) -> Iterator[Warned]:
     for tier in policy.by_urgency:
         if tier.max_wait_s > CLIENTS_LEAVE_S:
-            most = units.seconds_text(tier.max_wait_s)
-            yield Warned(named(tier), f"Max wait is {most}; default clients leave after 10m.")
+            most = units.seconds_said(tier.max_wait_s)
+            yield Warned(named(tier), f"Max wait is {most}; default clients leave after 10 min.")
         if tier.max_waiting > policy.max_waiting:
             text = f"Max waiting is above the {units.count_text(policy.max_waiting)} of all tiers."
             yield Warned(named(tier), text)
@@ -179,7 +179,7 @@ def _ageing(policy: Policy, ageing: Ageing) -> Iterator[Warned]:
     for tier in those:
         reach = max(tier.priority, min(tier.priority + ageing.most, ageing.ceiling))
         if tier.max_wait_s <= ageing.after_s:
-            most, after = (units.seconds_text(s) for s in (tier.max_wait_s, ageing.after_s))
+            most, after = (units.seconds_said(s) for s in (tier.max_wait_s, ageing.after_s))
             if tier.priority < ageing.ceiling:
                 text = f"Ageing never helps: max wait {most} is over before it begins at {after}."
                 yield Warned(named(tier), text)

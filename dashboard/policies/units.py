@@ -49,6 +49,12 @@ def seconds_text(value: float) -> str:
     return _plain(value) + "s"
 
 
+def seconds_said(value: float) -> str:
+    """The same in a sentence: ``2 s``, ``1.5 min``, ``2 h``.  What is typed has no room for a space."""
+    text = seconds_text(value)
+    return f"{text[:-1]} {'min' if text[-1] == 'm' else text[-1]}"
+
+
 def count(text: str) -> int:
     """``600``, ``2k``, ``1.5M``, ``6 000``.
 
@@ -85,6 +91,11 @@ def share(text: str) -> float:
 
 def share_text(value: float) -> str:
     return _plain(Decimal(repr(value)) * 100) + "%"
+
+
+def share_said(value: float) -> str:
+    """The same in a sentence: ``10 %``."""
+    return share_text(value).replace("%", " %")
 
 
 def priority(text: str) -> int:

@@ -81,6 +81,15 @@ class OverrideRows(AnnouncedRows["Override"]):
         """Whether it is this caller's to record.  Not announced, as an answer is not."""
         return bool(models.QuerySet.update(self.ran_out().filter(pk=pk), end_recorded=True))
 
+    def forget(self, before: datetime) -> None:
+        """Delete what was over by then.  Not announced: no gateway knows of it any more."""
+        over = Q(ends_at=None, begun_at__lt=before) | Q(ended_at__lt=before)
+        told = over & (~Q(ended_by="") | Q(end_recorded=True) | Q(ends_at=None))
+        undoing = self.filter(told, undoes__isnull=False)
+        models.QuerySet.delete(undoing)
+        undone = self.filter(undoes__isnull=False).values("undoes")
+        models.QuerySet.delete(self.filter(told).exclude(pk__in=undone))
+
     def answer(self, pk: int, applied: int, at: datetime) -> None:
         """Add one gateway's answer.  Not announced: no gateway has anything to do about it."""
         models.QuerySet.update(

@@ -1,11 +1,11 @@
-"""Values of a policy in templates, written as they are typed."""
+"""Values of a policy in templates."""
 
 from django import template
 
 from dashboard.policies import diff, units
 
 register = template.Library()
-register.filter("typed_seconds", units.seconds_text)
+register.filter("said_seconds", units.seconds_said)
 register.filter("typed_count", units.count_text)
 register.filter("typed_priority", units.priority_text)
 register.filter("tier_text", diff.tier_text)

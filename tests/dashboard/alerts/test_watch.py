@@ -228,6 +228,27 @@ def test_a_silence_keeps_quiet_and_the_next_message_says_that_it_ended(rule):
     )
 
 
+@pytest.mark.parametrize(
+    ("matcher", "heard"),
+    [
+        ({"tier": "standard"}, True),
+        ({}, True),
+        ({"tier": "batch"}, False),
+        ({"pool": "default", "severity": "warn"}, True),
+        ({"severity": "crit", "tier": "batch"}, False),
+    ],
+)
+def test_the_end_of_a_silence_that_hides_nothing_is_told_where_it_could_hide(rule, matcher, heard):
+    Silence.objects.create(
+        **matcher, starts_at=at(0), ends_at=at(3600), reason="upgrade", owner=person("otto")
+    )
+
+    play([2699, 2701, 2702])
+
+    said = [row.message["title"].split(": ")[0] for row in Delivery.objects.all()]
+    assert said == (["A silence ends at 11:00 UTC"] if heard else [])
+
+
 def test_the_end_of_a_long_silence_is_announced_once(rule):
     Silence.objects.create(
         rule=rule, reason="upgrade", owner=person("otto"), starts_at=at(0), ends_at=at(3600)

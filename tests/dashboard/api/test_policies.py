@@ -26,7 +26,7 @@ def publish(call):
 def test_what_is_read_can_be_published_again(call, publish, document, robot):
     document["rescue_share"] = 0.2
     plan = call("POST", "/policy/plan", {"document": document}).json()
-    assert plan["changes"] == ["rescue lane 10% \u2192 20%"]
+    assert plan["changes"] == ["rescue lane 10 % \u2192 20 %"]
     assert "+rescue_share: 0.2\n" in plan["diff"]
     assert plan["base"] == 1
 

@@ -17,7 +17,7 @@ from dashboard.live.overrides import record_ended
 from gateway import newest
 from gateway.core.policy import TenantRules, default_policy
 from gateway.core.snapshot import encode
-from gateway.models import GatewayState, Override, PolicyVersion
+from gateway.models import GatewayState, Override, PolicyVersion, Revision
 from tests.support.frames import Traffic
 from tests.support.people import person
 
@@ -379,6 +379,25 @@ def test_fifteen_minutes_more_unless_it_moved_meanwhile(otto, ada):
     assert "Changed by otto" in late.content.decode()
     before, row = row, Override.objects.get()
     assert row.ends_at - before.ends_at == timedelta(minutes=15)
+
+
+def test_orders_are_forgotten_when_no_chart_shows_them_any_more(otto, ada):
+    pause(otto)
+    otto.post(address("boost", pool="default", ids="req_1"), filled("boost", by=2))
+    boost = Override.objects.get(verb="boost")
+    otto.post(f"/live/actions/{boost.pk}/undo/")
+    assert Override.objects.filter(undoes=boost).exists()
+
+    Override.objects.all().forget(timezone.now() + timedelta(minutes=20))
+    assert list(Override.objects.values_list("verb", flat=True)) == ["pause"]
+    record_ended(timezone.now() + timedelta(minutes=16))
+    revision = Revision.current()
+    Override.objects.all().forget(timezone.now() + timedelta(minutes=14))
+    assert Override.objects.exists()
+    Override.objects.all().forget(timezone.now() + timedelta(minutes=16))
+
+    assert not Override.objects.exists()
+    assert Revision.current() == revision
 
 
 def test_an_end_that_nobody_ordered_is_in_the_trail_once(otto, ada):

@@ -92,10 +92,10 @@ def test_a_guard_takes_it_back_with_an_audit_row_and_a_message(running, tenants,
 
     newest = PolicyVersion.objects.newest()
     assert (running.state, newest.number, newest.as_policy()) == ("taken_back", 3, default_policy())
-    assert "100.0% refused against 0.0%" in running.why
+    assert "100.0 % refused against 0.0 %" in running.why
     event = AuditEvent.objects.get(verb="policy.rolled_back")
     assert (event.actor, event.object) == ("canary", "policy:v3")
-    assert "was taken back: all tiers: 100.0% refused" in Delivery.objects.get().message["title"]
+    assert "was taken back: all tiers: 100.0 % refused" in Delivery.objects.get().message["title"]
     assert "The canary v2 was taken back" in as_ada.get("/policy/").content.decode()
     assert as_ada.get("/policy/canary/", headers={"HX-Request": "true"}).status_code == 286
 

@@ -83,4 +83,4 @@ async def test_a_bad_canary_is_back_within_ten_seconds(transactional_db, first):
             ticker.close()
     row = await Rollout.objects.aget()
     assert row.state == "taken_back"
-    assert "refused against 0.0% of the others" in row.why
+    assert "refused against 0.0 % of the others" in row.why

@@ -47,7 +47,7 @@ def test_what_is_exported_plans_no_changes(tmp_path):
 def test_a_plan_tells_the_changes_and_exits_with_two(file):
     path = file(replace(default_policy(), rescue_share=0.2))
 
-    assert run("plan", "-f", path) == ("rescue lane 10% \u2192 20%\n", 2)
+    assert run("plan", "-f", path) == ("rescue lane 10 % \u2192 20 %\n", 2)
     assert PolicyVersion.objects.count() == 1
 
 

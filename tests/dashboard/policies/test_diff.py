@@ -16,7 +16,7 @@ def test_a_moved_task_type_names_both_tiers_with_their_numbers():
     assert diff.sentences(document(), after) == ["translate: standard (0) \u2192 batch (\u22125)"]
 
 
-def test_fields_are_told_in_the_units_they_are_typed_in():
+def test_fields_are_told_in_the_units_of_sentences():
     after = document()
     after["tiers"][3] |= {"priority": -3, "max_wait_s": 3600, "max_waiting": 4000, "ages": False}
     after |= {"rescue_share": 0.2}
@@ -24,10 +24,10 @@ def test_fields_are_told_in_the_units_they_are_typed_in():
 
     assert diff.sentences(document(), after) == [
         "batch: priority \u22125 \u2192 \u22123",
-        "batch: max wait 10m \u2192 1h",
+        "batch: max wait 10 min \u2192 1 h",
         "batch: max waiting 2k \u2192 4k",
         "batch: ages yes \u2192 no",
-        "rescue lane 10% \u2192 20%",
+        "rescue lane 10 % \u2192 20 %",
         "ageing ceiling 7 \u2192 \u22122",
     ]
 
@@ -37,7 +37,7 @@ def test_tiers_come_go_and_change_their_name():
     del after["tiers"][4]
     assert diff.sentences(before, after)[0] == "tier background (\u221210) removed"
     assert diff.sentences(after, before)[0].startswith(
-        "tier background (\u221210) added: target wait 5m"
+        "tier background (\u221210) added: target wait 5 min"
     )
 
     after = document()

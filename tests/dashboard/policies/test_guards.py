@@ -23,12 +23,12 @@ def pair(canary, others, tier="standard"):
         (group(wait_s=0.9), group(wait_s=0.01), ""),  # a second is nothing to go back for
         (group(n=19, wait_s=9), group(), ""),  # too few to say
         (group(wait_s=9), group(n=19), ""),
-        (group(refused=3), group(refused=1), "3.0% refused against 1.0%"),
+        (group(refused=3), group(refused=1), "3.0 % refused against 1.0 %"),
         (group(refused=2), group(refused=0), ""),
-        (group(n=1000, refused=11), group(n=1000, refused=0), "1.1% refused against 0.0%"),
+        (group(n=1000, refused=11), group(n=1000, refused=0), "1.1 % refused against 0.0 %"),
         (group(n=1000, refused=10), group(n=1000, refused=0), ""),
-        (group(failed=5), group(failed=3), "5.0% failed against 3.0%"),
-        (group(n=3, refused=3), Group(), "100.0% refused against 0.0%"),
+        (group(failed=5), group(failed=3), "5.0 % failed against 3.0 %"),
+        (group(n=3, refused=3), Group(), "100.0 % refused against 0.0 %"),
         (Group(waiting=9, oldest_s=62.0), group(), "one has waited for 62.0 s"),
         (Group(waiting=9, oldest_s=62.0), group(waiting=9, oldest_s=40.0), ""),
         (Group(waiting=9, oldest_s=59.0), group(), ""),  # within the tier's target

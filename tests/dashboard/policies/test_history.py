@@ -58,7 +58,7 @@ def test_a_version_is_live_on_the_gateways_that_say_so(as_ada):
 def test_any_two_versions_are_compared_the_older_first(as_ada):
     html = as_ada.get("/policy/compare/?a=2&b=1").content.decode()
 
-    assert "rescue lane 10% \u2192 20%" in html
+    assert "rescue lane 10 % \u2192 20 %" in html
     assert as_ada.get("/policy/compare/?a=x&b=1").status_code == 404
     assert as_ada.get("/policy/compare/?a=9&b=1").status_code == 404
 

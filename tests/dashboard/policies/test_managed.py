@@ -129,7 +129,7 @@ def test_the_patch_of_a_draft_fits_the_file(as_ada, sent, write, path, tmp_path,
 
     subprocess.run(["git", "apply", "change.patch"], cwd=tmp_path, check=True)
 
-    assert run("plan", "-f", str(path)) == ("rescue lane 20% \u2192 30%\n", 2)
+    assert run("plan", "-f", str(path)) == ("rescue lane 20 % \u2192 30 %\n", 2)
 
 
 def test_a_roll_back_in_need_is_drift_that_the_file_must_name(as_ada, write, path, ada):
@@ -137,7 +137,7 @@ def test_a_roll_back_in_need_is_drift_that_the_file_must_name(as_ada, write, pat
     as_ada.post("/policy/versions/1/back/", {"newest": 2, "reason": "too slow"})
     overview = as_ada.get("/policy/")
     assert b"Drift." in overview.content
-    assert overview.context["managed"].drift == ["rescue lane 20% \u2192 10%"]
+    assert overview.context["managed"].drift == ["rescue lane 20 % \u2192 10 %"]
     assert "drift: v3 differs from v2" in run("plan", "-f", str(path))[0]
 
     with pytest.raises(CommandError, match="--over 3"):

@@ -52,8 +52,8 @@ def test_the_defaults_have_no_problem():
         ("priority", 0, "Another tier has this priority."),
         ("priority", 11, "from \u221210 to 10"),
         ("priority", "high", "higher runs first"),
-        ("target_wait_s", 0, "over 0s"),
-        ("max_wait_s", 5, "under the target wait, 3m"),
+        ("target_wait_s", 0, "over 0 s"),
+        ("max_wait_s", 5, "under the target wait, 3 min"),
         ("max_wait_s", "soon", "like 30s"),
         ("max_waiting", 0, "from 1 to 1M"),
     ],
@@ -117,7 +117,7 @@ def test_what_the_pages_accept_the_gateway_loads_and_the_other_way_round(policy,
 
 def test_the_defaults_warn_of_the_one_wait_that_outlasts_clients():
     assert warned(default_policy()) == [
-        "background (\u221210): Max wait is 30m; default clients leave after 10m."
+        "background (\u221210): Max wait is 30 min; default clients leave after 10 min."
     ]
 
 
@@ -134,7 +134,10 @@ def test_a_tier_that_nothing_maps_to_is_named_unless_a_key_names_it():
     ("ageing", "text"),
     [
         (Ageing(most=0), "ageing: It never helps: it adds 0."),
-        (Ageing(after_s=700), "batch (\u22125): Ageing never helps: max wait 10m is over before"),
+        (
+            Ageing(after_s=700),
+            "batch (\u22125): Ageing never helps: max wait 10 min is over before",
+        ),
         (Ageing(ceiling=10, most=9), "standard (0): Ageing would lift it into critical (8)"),
     ],
 )

@@ -93,7 +93,9 @@ def test_a_reason_is_required_and_said_beside_the_field_and_in_a_summary(edited)
 
 def test_a_warning_that_came_with_the_draft_needs_its_own_reason(as_ada, sent):
     sent(as_ada, "tiers", {"tiers.3.max_wait_s": "1h"})
-    assert "default clients leave after 10m" in as_ada.get("/policy/draft/review/").content.decode()
+    assert (
+        "default clients leave after 10 min" in as_ada.get("/policy/draft/review/").content.decode()
+    )
 
     assert put(as_ada).status_code == 422
     put(as_ada, accepted="batch clients wait")
@@ -131,7 +133,7 @@ def test_two_admins_lose_nothing(edited, ada, person, client, sent):
 
     html = conflict.content.decode()
     assert (conflict.status_code, PolicyVersion.objects.count()) == (409, 2)
-    assert "rescue lane 10% \u2192 20%" in html
+    assert "rescue lane 10 % \u2192 20 %" in html
     assert "translate: standard (0) \u2192 batch (\u22125)" in html
     client.post("/policy/draft/merge/", {"newest": 2, "edit": Draft.objects.get().edit})
     put(client)

@@ -98,14 +98,14 @@ def test_a_tier_tells_from_where_on_its_rules_warn_under_the_draft(as_ada, sent)
 
     assert told()["standard"] == [
         "queue against its limit: warn 700, crit 950",
-        "wait p95: warn 1m, crit 2m",
+        "wait p95: warn 1 min, crit 2 min",
     ]
     assert len(told()["realtime"]) == 3  # the oldest of the most urgent tier too
 
     answer = sent(as_ada, "tiers", {"tiers.2.target_wait_s": "90s"}, headers=HTMX)
 
-    assert told()["standard"][1] == "wait p95: warn 1.5m, crit 3m"
-    assert "wait p95: warn 1.5m, crit 3m" in answer.content.decode()  # as one types
+    assert told()["standard"][1] == "wait p95: warn 1.5 min, crit 3 min"
+    assert "wait p95: warn 1.5 min, crit 3 min" in answer.content.decode()
     rule = Rule.objects.get(metric="wait_p95")
     assert f'<a href="/alerts/rules/{rule.pk}/">' in answer.content.decode()
 

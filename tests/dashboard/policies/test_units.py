@@ -109,3 +109,12 @@ def test_any_text_is_a_number_or_a_sentence(read, text):
         sentence = "Write a number"
 
     assert sentence.startswith("Write a")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(2, "2 s"), (90, "1.5 min"), (3900, "65 min"), (7200, "2 h"), (0, "0 s")]
+)
+def test_a_sentence_has_room_for_a_space(value, said):
+    assert units.seconds_said(value) == said
+    assert units.seconds(said) == value
+    assert units.share_said(0.1) == "10 %"
