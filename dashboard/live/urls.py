@@ -1,6 +1,6 @@
 from django.urls import path
 
-from dashboard.live import actions, boards, line, past, views
+from dashboard.live import actions, boards, line, lost, past, views
 
 app_name = "live"
 urlpatterns = [
@@ -14,6 +14,7 @@ urlpatterns = [
     path("boards/new/", boards.make, name="board-make"),
     path("boards/<int:pk>/revoke/", boards.revoke, name="board-revoke"),
     path("line/", line.line, name="line"),
+    path("lost/", lost.lost, name="lost"),
     path("line.csv", line.as_csv, name="line-csv"),
     path("why/<str:id>/", line.explained, name="why"),
     path("actions/", actions.page, name="actions"),

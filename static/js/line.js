@@ -3,6 +3,7 @@
 import { patchTable, setText } from "./patch.js";
 import { ABSENT, count, priority, range, seconds, sum, tokens } from "./units.js";
 
+const LABELS = ["Place", "", "Tenant", "Tier", "Task", "Key", "Tokens in / out", "Waited", "Effective priority, and why", "Expected"];
 const HELD = { paused: "the tier is paused", tenant_cap: "parked: its tenant has all it may in flight" };
 
 /** The rows of a frame come as lists; the names of their columns come once. */
@@ -40,7 +41,7 @@ export function lineCells(entry) {
 /** @param {{head: object[], says: string, filtered?: boolean, found?: boolean}} list the rows to show, and what the list is, in words */
 export function patchLine(root, { head, says, filtered = false, found = true }, colours) {
   const body = root.querySelector("[data-line]");
-  patchTable(body, head.map(lineCells), [0, 6, 7, 9]);
+  patchTable(body, head.map(lineCells), [0, 6, 7, 9], LABELS);
   head.forEach((entry, i) => {
     body.children[i].dataset.id = entry.id; // begin.js acts on it
     link(body.children[i].children[1], `${root.dataset.why}${encodeURIComponent(entry.id)}/`);

@@ -244,6 +244,14 @@ explainIn(find("[data-why-dialog]"), root);
 find("[data-help]").addEventListener("click", () => find("[data-keys]").showModal());
 find("[data-reload]").addEventListener("click", () => location.reload());
 find("[data-retry]").addEventListener("click", () => socket.retryNow());
+/** A count of those who wait shows them: the line below, filtered by that tier. */
+root.addEventListener("click", (event) => {
+  const count = event.target.closest("[data-to-line]");
+  if (!count || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  choose({ filter: { ...view.filter, tier: [count.closest("tr").dataset.tier] } });
+  find("#line-title").scrollIntoView({ block: "start" });
+});
 root.addEventListener("click", async ({ target }) => {
   const button = target.closest("button");
   if (button?.matches("[data-toggle]")) {

@@ -16,14 +16,15 @@ export function patchList(list, sentences) {
   list.hidden = sentences.length === 0;
 }
 
-/** Rows of text; `numeric` names the columns that stand to the right. */
-export function patchTable(body, rows, numeric = []) {
+/** Rows of text; `numeric` names the columns that stand to the right, `labels` what each is called where rows are cards. */
+export function patchTable(body, rows, numeric = [], labels = []) {
   while (body.children.length > rows.length) body.lastElementChild.remove();
   rows.forEach((texts, i) => {
     const row = body.children[i] ?? body.appendChild(document.createElement("tr"));
     texts.forEach((text, j) => {
       const cell = row.children[j] ?? row.appendChild(document.createElement("td"));
       if (numeric.includes(j)) cell.className = "num";
+      if (labels[j]) cell.dataset.label = labels[j];
       setText(cell.firstElementChild ?? cell, text);
     });
   });

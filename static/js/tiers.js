@@ -148,6 +148,7 @@ export function patchRow(row, tier, pool, { agedS, rank, path, next, tokenShare,
   for (const name of ["aged", "overdue", "lost"]) {
     row.querySelector(`[data-cell="${name}"]`).classList.toggle("zero", says[name] === "0");
   }
+  row.querySelector('[data-cell="lost"]').search = new URLSearchParams({ pool: pool.name, tier: tier.name });
   row.querySelector(".spark path").setAttribute("d", path);
   const width = (bar, share) => row.querySelector(bar).setAttribute("width", `${Math.min(100, 100 * share).toFixed(1)}%`);
   width(".fill rect", tier.waiting / tier.max_waiting);

@@ -87,6 +87,7 @@ OPEN_TO: dict[str, set[str]] = {
     "live:board-make": {"admin"},
     "live:board-revoke": {"admin"},
     "live:line": WATCHERS,
+    "live:lost": WATCHERS,
     "live:line-csv": WATCHERS,
     "live:why": WATCHERS,
     "live:actions": WATCHERS,

@@ -57,6 +57,7 @@ print(json.dumps({"id8": key.id8, "incident": incident.pk, "rule": rule.pk, "not
 PAGES = {
     "live:page": (),
     "live:actions": (),
+    "live:lost": ("?tier=batch",),
     "live:act": ("verb=drain", "?tier=batch"),
     "live:order": ("pk=order",),
     "doctor": (),

@@ -346,6 +346,20 @@ def test_nothing_is_wider_than_the_screen(visit, width):
 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator('tr[data-tier="standard"] .oldest').is_visible()
+    if width == 360:  # a request that waits is a card
+        page.locator("[data-line] tr").first.wait_for()
+        assert page.locator(".queue").evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
+def test_a_count_opens_what_it_counts(visit):
+    page = live(visit())
+
+    page.locator('tr[data-tier="standard"] [data-cell="aged"]').click()
+    assert "tier=standard" in page.url
+    page.locator('tr[data-tier="standard"] [data-cell="lost"]').click()
+
+    page.wait_for_url(re.compile(r"/live/lost/\?.*tier=standard"))
+    assert page.get_by_label("Tier").input_value() == "standard"
 
 
 def test_signing_out_elsewhere_is_told_and_signing_in_again_goes_on(visit, started):
