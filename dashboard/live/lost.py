@@ -6,7 +6,9 @@ Those refused before they joined a line (a limit, a key, a model) are none of th
 from collections import Counter
 from datetime import datetime, timedelta
 from typing import NamedTuple
+from urllib.parse import urlencode
 
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
@@ -22,7 +24,7 @@ from gateway.models import PolicyVersion, UsageRecord
 SPANS = {"1": "1 min", "15": "15 min", "60": "1 h", "1440": "24 h"}
 USUAL = "15"
 LOOKED_AT = 5000  # the newest arrivals that went without a slot
-SHOWN = 200
+PER_PAGE = 50
 WORDS: dict[Loss, str] = {
     "rejected": "rejected",
     "expired": "expired",
@@ -59,8 +61,9 @@ def lost(request: HttpRequest) -> HttpResponse:
         "counts": [(word, counts[word]) for word in WORDS.values() if counts[word]],
         "total": len(found),
         "matching": len(shown),
-        "rows": shown[:SHOWN],
+        "part": Paginator(shown, PER_PAGE).get_page(asked.get("page")),
         "span": SPANS[minutes],
+        "query": urlencode({"tier": tier, "pool": pool, "minutes": minutes, "how": how}),
     }
     return render(request, "live/lost.html", context)
 
