@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
 from dashboard.accounts.confirming import CONFIRMED
-from dashboard.alerts.models import Incident, Rule, Silence
+from dashboard.alerts.models import Annotation, Incident, Rule, Silence
 from dashboard.delivery.models import Channel, Delivery
 from dashboard.live.boards import COOKIE
 from dashboard.live.models import WallBoard
@@ -72,6 +72,11 @@ API = API_POSTED | {
     "api:publish_policy",
     "api:list_versions",
     "api:get_version",
+    "api:list_rules",
+    "api:create_rule",
+    "api:get_rule",
+    "api:change_rule",
+    "api:delete_rule",
 }
 
 # By the name of the address: who gets past the door.
@@ -240,6 +245,9 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     "policies:back": {"number": "1"},
     "api:roll_back": {"number": "1"},
     "api:get_version": {"number": "1"},
+    "api:get_rule": {"number": "1"},
+    "api:change_rule": {"number": "1"},
+    "api:delete_rule": {"number": "1"},
     "policies:cancel": {"pk": "1"},
     "policies:promote": {"version": "2"},
     "policies:preview-progress": {"pk": "1"},
@@ -434,6 +442,7 @@ def alert_rows(db):
     now = timezone.now()
     rule = Rule.objects.filter(pk=1).first() or Rule.objects.create(pk=1, metric="oldest", warn=1)
     Incident.objects.create(pk=1, rule=rule, rule_name="it", severity="warn", opened_at=now)
+    Annotation.objects.create(pk=1, at=now, text="deployed")
     Silence.objects.create(pk=1, reason="x", starts_at=now, ends_at=now + timedelta(hours=1))
 
 
