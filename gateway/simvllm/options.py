@@ -87,6 +87,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def from_arguments(given: Namespace) -> Options:
     """Raises ValueError with a sentence when the numbers contradict each other."""
+    if not 0 <= given.port <= 65535:
+        raise ValueError("--port must be from 0 (a free one) to 65535")
     if given.speed <= 0:
         raise ValueError("--speed must be above 0")
     return Options(

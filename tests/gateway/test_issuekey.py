@@ -61,3 +61,19 @@ def test_nonsense_is_refused(acme, wrong):
         issuekey("acme", "--name", "ci", *wrong)
 
     assert not APIKey.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--name", ""),
+        ("--name", "x" * 300),
+        ("--name", "ci", "--days", "-1"),
+        ("--name", "ci", "--days", "99999999"),
+    ],
+)
+def test_what_no_key_can_have_is_refused_by_name(acme, wrong):
+    with pytest.raises(CommandError, match=wrong[-2]):
+        issuekey("acme", *wrong)
+
+    assert not APIKey.objects.exists()

@@ -1,5 +1,6 @@
 """``manage.py doctor``: what is wrong here, and what to do about it."""
 
+from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -15,6 +16,12 @@ from gateway.management.commands.up import address
 
 MARKS = {"error": "✗", "warning": "!", "note": "·", "ok": "✓"}
 
+EXAMPLES = """examples:
+  manage.py doctor
+  manage.py doctor --brief
+  manage.py doctor --json | jq '.[] | select(.severity == "error")'
+"""
+
 
 class Command(BaseCommand):
     help = (
@@ -22,6 +29,10 @@ class Command(BaseCommand):
         "effect, and what to do. Exits with 1 if there is an error."
     )
     requires_system_checks: list[str] = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="the findings as a JSON list")

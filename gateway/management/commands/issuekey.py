@@ -1,6 +1,7 @@
 """``manage.py issuekey``: make an API key and show it, once."""
 
 import json
+from argparse import RawDescriptionHelpFormatter
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +13,20 @@ from gateway.core.policy import KeyRules
 from gateway.keys import KINDS
 from gateway.models import APIKey, Tenant
 
+MOST_DAYS = 36_500  # beyond some centuries a date cannot be written
+EXAMPLES = """examples:
+  manage.py issuekey default --name prod
+  manage.py issuekey acme --name nightly --ceiling -5 --days 30
+  manage.py issuekey acme --name terraform --kind admin --scope write
+"""
+
 
 class Command(BaseCommand):
     help = "Make an API key for a tenant. It is shown once, alone on the last line."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument
@@ -45,8 +57,11 @@ class Command(BaseCommand):
             raise CommandError(f"There is no tenant {options['tenant']!r}. Tenants: {known}.")
         if not -10 <= options["ceiling"] <= 10:
             raise CommandError("--ceiling is a priority from -10 to 10; higher is more urgent.")
-        if options["days"] < 0:
-            raise CommandError("--days must not be negative.")
+        longest = APIKey._meta.get_field("name").max_length or 0
+        if not 0 < len(options["name"].strip()) <= longest:
+            raise CommandError(f"--name must have 1 to {longest} characters.")
+        if not 0 <= options["days"] <= MOST_DAYS:
+            raise CommandError(f"--days is a whole number from 0 (never ends) to {MOST_DAYS}.")
         expires_at = timezone.now() + timedelta(days=options["days"]) if options["days"] else None
         try:
             row, key = APIKey.objects.issue(

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,9 +41,20 @@ UVICORN = (
     f"--timeout-graceful-shutdown={DRAIN_S}",
 )
 
+EXAMPLES = """examples:
+  manage.py up
+  VLLM_URL=http://gpu-1:8000,http://gpu-2:8000 manage.py up --server uvicorn
+  PORT=8080 LANEWAY_HOME=/srv/laneway manage.py up
+  manage.py up --demo
+"""
+
 
 class Command(BaseCommand):
     help = "Start Laneway: database, pages, /v1, background tasks; vLLM too if there is none."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         add = parser.add_argument

@@ -92,7 +92,7 @@ def run(line: list[str]) -> None:
     beside = Path(sys.executable).with_name(line[0])
     program = str(beside) if beside.exists() else shutil.which(line[0])
     if program is None:
-        raise CommandError("There is no vllm here: pip install 'laneway[vllm]', or use --print.")
+        raise CommandError("There is no vllm here: pip install -e '.[vllm]', or use --print.")
     os.execv(program, [program, *line[1:]])
 
 

@@ -95,3 +95,17 @@ def test_export_apply_and_plan_say_no_changes(file, policy):
 
     assert run("plan", "-f", path)[1] == 0
     assert yaml_text.parsed(run("export")[0]).by_urgency == policy.by_urgency
+
+
+def test_a_file_that_cannot_be_written_or_read_is_named(tmp_path):
+    nowhere, binary = str(tmp_path / "no" / "p.yaml"), tmp_path / "b.yaml"
+    binary.write_bytes(b"\xff\xfe")
+
+    for arguments, said in (
+        (("export", "-o", nowhere), f"{nowhere}: No such file or directory."),
+        (("plan", "-f", nowhere), f"{nowhere}: No such file or directory."),
+        (("plan", "-f", str(binary)), f"{binary}: this is no text in UTF-8."),
+    ):
+        with pytest.raises(CommandError) as refused:
+            run(*arguments)
+        assert str(refused.value) == said

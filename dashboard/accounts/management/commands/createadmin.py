@@ -1,5 +1,6 @@
 """``manage.py createadmin``: a person who may change the rules and say who may."""
 
+from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from allauth.mfa.models import Authenticator
@@ -14,9 +15,18 @@ from dashboard.accounts import links
 from dashboard.accounts.roles import GUARDED
 from dashboard.audit.log import record
 
+EXAMPLES = """examples:
+  manage.py createadmin ada
+  manage.py createadmin ada --reset      a new password and second factor, for who is locked out
+"""
+
 
 class Command(BaseCommand):
     help = "Make an admin. A link that works once is shown, alone on the last line."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")

@@ -1,17 +1,27 @@
 """``manage.py auditcheck``: verify the audit trail's chain."""
 
 import re
+from argparse import RawDescriptionHelpFormatter
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dashboard.audit.chain import check
 
+EXAMPLES = """examples:
+  manage.py auditcheck
+  manage.py auditcheck --noted NUMBER:HASH      what "Newest" was when it was last looked at
+"""
+
 
 class Command(BaseCommand):
     help = (
         "Recompute the audit trail's hashes. Fails with the first row changed, missing or cut off."
     )
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

@@ -5,6 +5,7 @@
 
 import hashlib
 import sys
+from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,19 @@ from gateway.core.policy import load
 
 CHANGES = 2
 
+EXAMPLES = """examples:
+  manage.py policy export -o laneway.yaml
+  manage.py policy plan -f laneway.yaml
+  manage.py policy apply -f laneway.yaml -m "More room for batch" --ref repo@3f2c1
+"""
+
 
 class Command(BaseCommand):
     help = "Export policy and tenants as YAML, show what a file would change, or put it in force."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
+        return super().create_parser(prog_name, subcommand, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         does = parser.add_subparsers(dest="does", required=True)
@@ -66,7 +77,10 @@ class Command(BaseCommand):
     def export(self, output: str | None) -> None:
         text = file.exported()
         if output:
-            Path(output).write_text(text)
+            try:
+                Path(output).write_text(text)
+            except OSError as error:
+                raise CommandError(f"{output}: {error.strerror}.") from None
         else:
             self.stdout.write(text, ending="")
 
@@ -74,7 +88,11 @@ class Command(BaseCommand):
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text()
             return text, yaml_text.parsed_file(text)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise CommandError(f"{name}: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise CommandError(f"{name}: this is no text in UTF-8.") from None
+        except ValueError as error:
             raise CommandError(f"{name}: {error}") from None
 
     def warned(self, plan: file.Plan) -> list[review.Warned]:
