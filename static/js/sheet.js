@@ -56,7 +56,26 @@ function mark(note) {
   else field?.removeAttribute("aria-invalid");
 }
 
+/** A press while an answer is on its way would be lost: the button leaves with the rows the answer
+    replaces.  Then the one that took its place is pressed. */
+function keepPresses() {
+  let pressed = null;
+  document.addEventListener("click", (event) => {
+    pressed = event.target.closest?.('[hx-target="#sheet"]') ?? pressed;
+  }, true);
+  document.addEventListener("htmx:beforeSend", ({ detail }) => {
+    if (detail.elt === pressed) pressed = null;
+  });
+  document.addEventListener("htmx:afterSettle", ({ detail }) => {
+    if (!pressed || pressed.isConnected) return;
+    const successor = document.getElementById(pressed.id);
+    pressed = null;
+    if (detail.xhr.status === 200) successor?.click();
+  });
+}
+
 if (typeof document !== "undefined") {
+  keepPresses();
   document.addEventListener("pointerdown", (event) => {
     const grip = event.target.closest?.("[data-grip]");
     if (grip && event.button === 0) {

@@ -204,6 +204,56 @@ def test_a_tier_is_moved_by_keyboard_and_keeps_the_focus(draft):
     assert earlier.evaluate("button => button === document.activeElement")
 
 
+def test_a_press_on_rows_that_have_just_come_opens_no_new_page(draft):
+    """A timer of no delay comes before whatever is still to be done with the rows."""
+    page = draft()
+    page.get_by_role("button", name="Run background earlier").focus()
+    page.evaluate(
+        """document.addEventListener("htmx:afterSwap",
+        () => setTimeout(() => document.activeElement.click()), { once: true }); window.same = 1"""
+    )
+
+    page.keyboard.press("Enter")
+    expect(page.locator(".cell-name input").nth(2)).to_have_value("background")
+
+    assert page.evaluate("window.same") == 1
+    assert page.evaluate("document.activeElement.id") == "up-background"
+
+
+@pytest.fixture
+def held(draft):
+    """A draft whose first save is on its way until ``go_on`` is called."""
+    page, sent = draft(), []
+    page.route("**/draft/tiers/", lambda route: sent.append(route), times=1)
+    page.get_by_role("button", name="Run background earlier").focus()
+    with page.expect_request("**/draft/tiers/"):
+        page.keyboard.press("Enter")
+
+    def go_on():
+        page.wait_for_timeout(0)  # lets the route be told
+        sent[0].continue_()
+
+    return page, go_on
+
+
+def test_a_press_while_an_answer_is_on_its_way_counts(held):
+    page, go_on = held
+    page.keyboard.press("Enter")
+    go_on()
+
+    expect(page.locator(".cell-name input").nth(2)).to_have_value("background")
+    assert page.evaluate("document.activeElement.id") == "up-background"
+
+
+def test_a_review_asked_for_while_an_answer_is_on_its_way_comes(held):
+    page, go_on = held
+    page.get_by_role("button", name="Review and publish").click()
+    go_on()
+
+    page.wait_for_url("**/draft/review/")
+    assert "background: priority" in page.locator(".changes").first.inner_text()
+
+
 def test_a_tier_is_dragged_to_another_place(draft):
     page = draft()
     grip = page.locator('[data-row="4"] [data-grip]').bounding_box()
