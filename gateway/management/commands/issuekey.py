@@ -23,6 +23,7 @@ EXAMPLES = """examples:
 
 class Command(BaseCommand):
     help = "Make an API key for a tenant. It is shown once, alone on the last line."
+    requires_system_checks: list[str] = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)

@@ -27,6 +27,7 @@ WIDE = 120  # columns, where nobody knows how many there are
 
 class Command(BaseCommand):
     help = "Count a day of UTC by tenant and tier: requests, tokens, waits, refusals."
+    requires_system_checks: list[str] = []
 
     def create_parser(self, *names: Any, **options: Any) -> CommandParser:
         parser = super().create_parser(

@@ -18,6 +18,7 @@ class Command(BaseCommand):
     help = (
         "Recompute the audit trail's hashes. Fails with the first row changed, missing or cut off."
     )
+    requires_system_checks: list[str] = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)

@@ -26,6 +26,7 @@ EXAMPLES = """examples:
 
 class Command(BaseCommand):
     help = "Export policy and tenants as YAML, show what a file would change, or put it in force."
+    requires_system_checks: list[str] = []
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs.update(epilog=EXAMPLES, formatter_class=RawDescriptionHelpFormatter)
