@@ -104,7 +104,7 @@ class Flow:
 
     def by_hand(self, level: int, age_ms: int) -> int:
         """How much of a level a person's boost has given to a request of this age."""
-        return level - self.terms.priority - aged(self.terms, age_ms) if self.by else 0
+        return level - self.terms.priority - aged(self.terms, age_ms)
 
     def add(self, request: Request) -> bool:
         """Put a request in its place by seq; True when it is the new head."""

@@ -112,7 +112,7 @@ class Slots:
             waited_ms=waited_ms,
             boost=level - terms.priority,
             version=terms.version,
-            boosted=flow.by_hand(level, waited_ms),
+            boosted=flow.by and flow.by_hand(level, waited_ms),
         )
 
     def free(self, request: Request, cost: int | None) -> None:
