@@ -180,14 +180,12 @@ def recorded(
     *,
     task_type: str,
     speed: float = 1.0,
-    length_scale: float = 1.0,
 ) -> list[Arrival]:
     """Read a trace in the format of Azure's LLM inference traces, the first request at 0 s.
 
     Args:
         lines: CSV with the columns TIMESTAMP, ContextTokens and GeneratedTokens.
         speed: 2.0 plays it in half the time, at twice the rate.
-        length_scale: what both token counts are multiplied by.
 
     Raises:
         ValueError: a column is missing, a line does not parse, or time runs backwards.
@@ -210,8 +208,8 @@ def recorded(
             (moment - read[0][0]).total_seconds() / speed,
             _tenant(rng, tenants),
             task_type,
-            max(1, round(prompt_tokens * length_scale)),
-            max(1, round(output_tokens * length_scale)),
+            max(1, prompt_tokens),
+            max(1, output_tokens),
             stream=True,
         )
         for moment, prompt_tokens, output_tokens in read

@@ -19,7 +19,6 @@ Person = AbstractBaseUser | AnonymousUser
 Question = TypeVar("Question", bound=Callable[..., bool])
 
 TENANT_ADMIN = Membership.Role.ADMIN.value
-TENANT_VIEWER = Membership.Role.VIEWER.value
 
 
 class Standing(NamedTuple):

@@ -19,7 +19,7 @@ from dashboard.alerts.models import (
 from dashboard.alerts.stored import restored
 from dashboard.delivery.models import Delivery
 from dashboard.delivery.watch import Health, health
-from dashboard.live.templatetags.units import seconds, span
+from dashboard.units.shown import seconds, span
 from gateway import newest
 from gateway.core.policy import Tier
 from gateway.core.snapshot import Frame

@@ -11,7 +11,7 @@ from dashboard.alerts.metrics import METRICS, MOST_URGENT
 from dashboard.alerts.models import SEVERITIES, Rule
 from dashboard.alerts.wording import tier as tier_text
 from dashboard.delivery.models import Channel
-from dashboard.policies import units
+from dashboard.units import typed
 from gateway.core.policy import Policy
 
 MOST_FOR_S = 86_400.0
@@ -33,15 +33,15 @@ class SpanField(forms.Field):
         if not text:
             return None
         try:
-            said = units.seconds(text)
+            said = typed.seconds(text)
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
         if said > self.most_s:
-            raise forms.ValidationError(f"At most {units.seconds_said(self.most_s)}.")
+            raise forms.ValidationError(f"At most {typed.seconds_said(self.most_s)}.")
         return said
 
     def prepare_value(self, value: Any) -> Any:
-        return units.seconds_text(value) if isinstance(value, int | float) else value
+        return typed.seconds_text(value) if isinstance(value, int | float) else value
 
 
 class RuleForm(forms.Form):
@@ -131,7 +131,7 @@ class RuleForm(forms.Form):
     def clean_clear_share(self) -> float:
         try:
             text = self.cleaned_data["clear_share"].strip()
-            said = 1.0 if text in ("100%", "100 %") else units.share(text)
+            said = 1.0 if text in ("100%", "100 %") else typed.share(text)
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
         if not 0 < said <= 1:
@@ -278,7 +278,7 @@ def _initial(rule: Rule) -> dict[str, Any]:
         "hidden_while": rule.hidden_while_id,
         "warn": levels.written(rule.warn, metric, of_target=rule.of_target),
         "crit": levels.written(rule.crit, metric, of_target=rule.of_target),
-        "clear_share": units.share_text(rule.clear_share),
+        "clear_share": typed.share_text(rule.clear_share),
         "warn_channels": list(rule.warn_channels.all()),
         "crit_channels": list(rule.crit_channels.all()),
     }

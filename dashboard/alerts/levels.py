@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from dashboard.alerts.metrics import Metric
-from dashboard.policies import units
+from dashboard.units import typed
 
 MOST = 1e9
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -55,11 +55,11 @@ def _parsed(text: str, metric: Metric) -> Said:
         relative = _OF_TARGET.fullmatch(text)
         if relative:
             return Said(float(relative[1]), of_target=True)
-        return Said(units.seconds(text))
+        return Said(typed.seconds(text))
     if metric.unit == "share":
-        return Said(units.share(text))
+        return Said(typed.share(text))
     if metric.unit == "count":
-        return Said(float(units.count(text)))
+        return Said(float(typed.count(text)))
     found = _TIMES.fullmatch(text)
     if not found:
         raise ValueError(f"Write {HINTS[metric.unit]}.")
@@ -75,7 +75,7 @@ def written(value: float | None, metric: Metric, *, of_target: bool) -> str:
     if value == 0:
         return "any"
     if metric.unit == "seconds":
-        return units.seconds_text(value)
+        return typed.seconds_text(value)
     if metric.unit == "share":
-        return units.share_text(value)
-    return f"{value:g}{TIMES}" if metric.unit == "times" else units.count_text(round(value))
+        return typed.share_text(value)
+    return f"{value:g}{TIMES}" if metric.unit == "times" else typed.count_text(round(value))

@@ -7,7 +7,7 @@ from dashboard.alerts import past, wording
 from dashboard.alerts.metrics import MOST_URGENT, Metric
 from dashboard.alerts.models import AlertState, Incident, Rule
 from dashboard.alerts.would import Would, would
-from dashboard.live.templatetags.units import span
+from dashboard.units.shown import span
 from gateway.core.policy import Tier
 from gateway.models import PolicyVersion
 

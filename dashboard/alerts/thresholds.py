@@ -8,7 +8,7 @@ from dashboard.alerts.levels import Line
 from dashboard.alerts.metrics import METRICS, MOST_URGENT
 from dashboard.alerts.models import Rule
 from dashboard.alerts.past import judged_tiers
-from dashboard.policies import units
+from dashboard.units import typed
 from gateway.core.policy import Policy
 
 SHOWN = ("oldest", "wait_p50", "wait_p95", "wait_p99", "queue")
@@ -50,7 +50,7 @@ def by_tier(policy: Policy) -> dict[str, tuple[Levels, ...]]:
     for line in lines(policy):
         value = round(line.value, 3)
         text = (
-            units.count_text(round(value)) if line.metric == "queue" else units.seconds_said(value)
+            typed.count_text(round(value)) if line.metric == "queue" else typed.seconds_said(value)
         )
         of = METRICS[line.metric].label + (f" in {line.pool}" if line.pool else "")
         so_far = said.get((line.tier, line.rule))

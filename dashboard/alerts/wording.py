@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from dashboard.alerts.metrics import MOST_URGENT, Metric
 from dashboard.alerts.models import AlertState, Incident, Rule
-from dashboard.live.templatetags.units import ABSENT, count, seconds, span
+from dashboard.units.shown import ABSENT, count, seconds, span
 
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"

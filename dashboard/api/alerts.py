@@ -18,7 +18,7 @@ from dashboard.api.answering import Answer, changes, etag_of, must_match, reads
 from dashboard.api.rule_shapes import AlertRule, AlertRules, NewAlertRule, RuleChange
 from dashboard.api.shapes import answers
 from dashboard.delivery.models import Channel
-from dashboard.policies import units
+from dashboard.units.typed import seconds_text, share_text
 from gateway.models import PolicyVersion
 
 router = Router(tags=["alert rules"])
@@ -99,10 +99,10 @@ def _typed(values: dict[str, Any], rule: Rule | None) -> dict[str, Any]:
     metric = METRICS.get(values["metric"])
     if metric is None:
         raise refusals.invalid("metric", f"It is none of {', '.join(METRICS)}.")
-    typed = values | {name: units.seconds_text(values[name]) for name in SPANS}
+    typed = values | {name: seconds_text(values[name]) for name in SPANS}
     for name in ("warn", "crit"):
         typed[name] = levels.written(values[name], metric, of_target=values["of_target"])
-    typed["clear_share"] = units.share_text(values["clear_share"])
+    typed["clear_share"] = share_text(values["clear_share"])
     typed["hidden_while"] = _cause(values["hidden_while"])
     for name in CHANNELS:
         typed[name] = [_channel(name, one) for one in values[name]]

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from plotly.graph_objects import Layout, Scatter
 
 from dashboard.alerts.levels import Line
-from dashboard.live.templatetags.units import count, span
+from dashboard.units.shown import count, span
 from gateway.core.policy import Policy, Tier
 
 # Line styles by rank, so that no line is told from another by its colour alone, whatever colours

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from dashboard.live.templatetags.units import count, seconds, span
+from dashboard.units.shown import count, seconds, span
 from gateway.core.policy import Policy
 from gateway.core.snapshot import TierView
 

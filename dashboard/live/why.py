@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from dashboard.live.templatetags.units import ABSENT, count, seconds
+from dashboard.units.shown import ABSENT, count, seconds
 
 MINUS = "\N{MINUS SIGN}"
 TAG_SCALE = 1000  # of gateway.core.ordering: tags are thousandths of a weighted token

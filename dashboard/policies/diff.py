@@ -15,7 +15,7 @@ from dashboard.policies.fields import (
     Field,
     said,
 )
-from dashboard.policies.units import priority_text
+from dashboard.units.typed import priority_text
 
 BETWEEN = " \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} "  # parts of a conflict's path: names hold no space
 

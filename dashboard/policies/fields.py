@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from msgspec import to_builtins
 
-from dashboard.policies import units
+from dashboard.units import typed
 from gateway.core.policy import (
     COLOURS,
     MOST_RESERVED,
@@ -102,20 +102,20 @@ NO_LIMITS: Document = to_builtins(Limits())
 DEFAULT_TIER: Document = to_builtins(default_policy().tiers[0])
 
 _READ = {
-    "priority": units.priority,
-    "seconds": units.seconds,
-    "count": units.count,
-    "whole": units.count,
-    "share": units.share,
+    "priority": typed.priority,
+    "seconds": typed.seconds,
+    "count": typed.count,
+    "whole": typed.count,
+    "share": typed.share,
 }
 _TEXT = {
-    "priority": units.priority_text,
-    "seconds": units.seconds_text,
-    "count": units.count_text,
-    "share": units.share_text,
+    "priority": typed.priority_text,
+    "seconds": typed.seconds_text,
+    "count": typed.count_text,
+    "share": typed.share_text,
 }
 
-_SAID = {"seconds": units.seconds_said, "share": units.share_said}
+_SAID = {"seconds": typed.seconds_said, "share": typed.share_said}
 
 
 def read(field: Field, text: str) -> Any:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from dashboard.policies import units
 from dashboard.policies.fields import (
     AGEING,
     LIMITS,
@@ -20,6 +19,7 @@ from dashboard.policies.fields import (
     Field,
     fault,
 )
+from dashboard.units import typed
 from gateway.core.policy import COLOURS, Ageing, Policy, Tier, load
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -78,7 +78,7 @@ def _tier_problems(tiers: list[Document]) -> Iterator[Problem]:
             )
         target, most = tier["target_wait_s"], tier["max_wait_s"]
         if isinstance(target, int | float) and isinstance(most, int | float) and most < target:
-            text = f"It is under the target wait, {units.seconds_said(target)}."
+            text = f"It is under the target wait, {typed.seconds_said(target)}."
             yield Problem(f"{path}.max_wait_s", f"{name}: max wait", text)
 
 
@@ -141,7 +141,7 @@ def warnings(policy: Policy, used_by_keys: Iterable[str] = ()) -> list[Warned]:
 
 
 def named(tier: Tier) -> str:
-    return f"{tier.name} ({units.priority_text(tier.priority)})"
+    return f"{tier.name} ({typed.priority_text(tier.priority)})"
 
 
 def _unreachable(policy: Policy, used: set[str]) -> Iterator[Warned]:
@@ -158,10 +158,10 @@ def _unreachable(policy: Policy, used: set[str]) -> Iterator[Warned]:
 def _waits(policy: Policy) -> Iterator[Warned]:
     for tier in policy.by_urgency:
         if tier.max_wait_s > CLIENTS_LEAVE_S:
-            most = units.seconds_said(tier.max_wait_s)
+            most = typed.seconds_said(tier.max_wait_s)
             yield Warned(named(tier), f"Max wait is {most}; default clients leave after 10 min.")
         if tier.max_waiting > policy.max_waiting:
-            text = f"Max waiting is above the {units.count_text(policy.max_waiting)} of all tiers."
+            text = f"Max waiting is above the {typed.count_text(policy.max_waiting)} of all tiers."
             yield Warned(named(tier), text)
 
 
@@ -179,7 +179,7 @@ def _ageing(policy: Policy, ageing: Ageing) -> Iterator[Warned]:
     for tier in those:
         reach = max(tier.priority, min(tier.priority + ageing.most, ageing.ceiling))
         if tier.max_wait_s <= ageing.after_s:
-            most, after = (units.seconds_said(s) for s in (tier.max_wait_s, ageing.after_s))
+            most, after = (typed.seconds_said(s) for s in (tier.max_wait_s, ageing.after_s))
             if tier.priority < ageing.ceiling:
                 text = f"Ageing never helps: max wait {most} is over before it begins at {after}."
                 yield Warned(named(tier), text)
@@ -196,7 +196,7 @@ def _tenants(policy: Policy) -> Iterator[Warned]:
     for slug, rules in sorted(policy.tenants.items()):
         default = policy.tier(rules.default_tier) if rules.default_tier else None
         if default and default.priority > rules.ceiling:
-            ceiling = units.priority_text(rules.ceiling)
+            ceiling = typed.priority_text(rules.ceiling)
             yield Warned(slug, f"Its default tier {named(default)} is above its ceiling {ceiling}.")
 
 

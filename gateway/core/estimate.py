@@ -19,15 +19,9 @@ TRUSTED_FROM = 30
 SLACK_S = 0.5  # below this a wait is as good as none, and ratios of it would only be noise
 
 
-def cost(
-    prompt_tokens: int,
-    output_tokens: int,
-    *,
-    cached_tokens: int = 0,
-    decode_weight: int = DECODE_WEIGHT,
-) -> int:
+def cost(prompt_tokens: int, output_tokens: int, *, cached_tokens: int = 0) -> int:
     """The engine's work in tokens; before the call with expected, after it with real output."""
-    return max(1, prompt_tokens - cached_tokens + decode_weight * output_tokens)
+    return max(1, prompt_tokens - cached_tokens + DECODE_WEIGHT * output_tokens)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-// Seconds, counts and shares as people read them; dashboard/live/templatetags/units.py says the same.
+// Seconds, counts and shares as people read them; dashboard/units/shown.py says the same.
 
 export const ABSENT = "–";
 const THIN_SPACE = "\u2009";

@@ -104,12 +104,12 @@ def test_a_trace_becomes_arrivals_from_zero_on():
     assert second == (2.0, "acme", "chat", 90, 1, True)  # nothing generates no token at all
 
 
-def test_a_trace_can_be_sped_up_and_its_requests_made_smaller():
+def test_a_trace_can_be_sped_up():
     lines = [HEADER, "2023-11-16 18:17:03,100,10\n", "2023-11-16 18:17:13,200,40\n"]
 
-    _, last = recorded(lines, Random(1), ["a"], task_type="chat", speed=2, length_scale=0.5)
+    _, last = recorded(lines, Random(1), ["a"], task_type="chat", speed=2)
 
-    assert (last.at_s, last.prompt_tokens, last.output_tokens) == (5.0, 100, 20)
+    assert (last.at_s, last.prompt_tokens, last.output_tokens) == (5.0, 200, 40)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from dashboard.alerts import open_now, wording
 from dashboard.alerts.models import Rule
-from dashboard.live.templatetags.units import seconds
+from dashboard.units.shown import seconds
 
 register = template.Library()
 

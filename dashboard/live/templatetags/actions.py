@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from dashboard.accounts.permissions import may_watch
 from dashboard.live.overrides import UNDO_WITHIN_S, permits
-from dashboard.live.templatetags.units import count, seconds
+from dashboard.units.shown import count, seconds
 from gateway import marks
 from gateway.models import GatewayState, Override
 from gateway.models.overrides import ONCE_WITHIN

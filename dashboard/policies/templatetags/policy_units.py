@@ -2,10 +2,11 @@
 
 from django import template
 
-from dashboard.policies import diff, units
+from dashboard.policies import diff
+from dashboard.units import typed
 
 register = template.Library()
-register.filter("said_seconds", units.seconds_said)
-register.filter("typed_count", units.count_text)
-register.filter("typed_priority", units.priority_text)
+register.filter("said_seconds", typed.seconds_said)
+register.filter("typed_count", typed.count_text)
+register.filter("typed_priority", typed.priority_text)
 register.filter("tier_text", diff.tier_text)

@@ -3,14 +3,9 @@
 ``static/js/units.js`` says the same in the browser: one table of cases tests both.
 """
 
-from django import template
-
-register = template.Library()
-
 ABSENT = "\N{EN DASH}"
 
 
-@register.filter
 def seconds(value: float | None) -> str:
     """A span with as many digits as help: 0.02 s, 4.1 s, 42 s, 2m31s, 1h04m, 2d03h."""
     if value is None:
@@ -30,7 +25,6 @@ def seconds(value: float | None) -> str:
     return f"{minutes // 1440}d{minutes % 1440 // 60:02d}h"
 
 
-@register.filter
 def span(value: float) -> str:
     """A span somebody chose, so mostly round: 2 s, 1 min, 1.5 min, 3 h."""
     for unit_s, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
@@ -39,12 +33,10 @@ def span(value: float) -> str:
     return f"{value:.3g} s"
 
 
-@register.filter
 def count(value: float | None) -> str:
     """A whole number, thousands set apart by a thin space."""
     return ABSENT if value is None else f"{round(value):,}".replace(",", "\u2009")
 
 
-@register.filter
 def percent(share: float | None) -> str:
     return ABSENT if share is None else f"{share * 100:.0f} %"

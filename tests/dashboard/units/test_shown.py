@@ -5,13 +5,13 @@ import json
 import pytest
 from django.conf import settings
 
-from dashboard.live.templatetags import units
+from dashboard.units import shown
 
 CASES = json.loads((settings.BASE_DIR / "tests/dashboard/js/units.json").read_text())
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_read_as_the_table_says(name):
-    says = getattr(units, name)
+    says = getattr(shown, name)
 
     assert [[value, says(value)] for value, _ in CASES[name]] == CASES[name]
