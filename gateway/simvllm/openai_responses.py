@@ -14,7 +14,7 @@ async def whole(
     options: Options, asked: Asked, job: Job, reply: Reply, created: int, body: dict[str, Any]
 ) -> None:
     await job.finished()
-    await reply.json(200, _response(options, asked, job, created, body, _message(asked, job)))
+    await reply.json(200, _response(options, asked, job, created, body, _message(job)))
 
 
 async def stream(
@@ -33,7 +33,7 @@ async def stream(
         named("response.created", response=begun) + named("response.in_progress", response=begun)
     )
     tail = streams.Tail(job, options.stream_interval)
-    item = _message(asked, job)
+    item = _message(job)
     place = {"item_id": item["id"], "output_index": 0}
     async for _ in streams.changes(job):
         found = b""
@@ -48,7 +48,7 @@ async def stream(
             )
         if found:
             await reply.write(found)
-    item = {**_message(asked, job), "id": item["id"]}
+    item = {**_message(job), "id": item["id"]}
     part = item["content"][0]
     text = part["text"]
     done = _response(options, asked, job, created, body, item)
@@ -61,7 +61,7 @@ async def stream(
     await reply.end()
 
 
-def _message(asked: Asked, job: Job) -> dict[str, Any]:
+def _message(job: Job) -> dict[str, Any]:
     text = job.choices[0].text
     part: dict[str, Any] = {
         "annotations": [],
@@ -94,24 +94,7 @@ def _response(
         status = "completed" if choice.reason == "stop" else "incomplete"
         if choice.reason == "length":
             details = {"reason": "max_output_tokens"}
-        cached = choice.finished.cached_tokens if choice.finished else 0
-        counted = {
-            "input_tokens": asked.prompt_tokens[0],
-            "input_tokens_details": {
-                "cached_tokens": cached,
-                "cache_write_tokens": 0,
-                "input_tokens_per_turn": [],
-                "cached_tokens_per_turn": [],
-            },
-            "output_tokens": job.output_tokens,
-            "output_tokens_details": {
-                "reasoning_tokens": 0,
-                "tool_output_tokens": 0,
-                "output_tokens_per_turn": [],
-                "tool_output_tokens_per_turn": [],
-            },
-            "total_tokens": asked.prompt_tokens[0] + job.output_tokens,
-        }
+        counted = _usage(asked, job)
     measured = {"metrics": streams.request_metrics(options, job)} if item else {}
     return {
         "id": asked.id,
@@ -147,4 +130,25 @@ def _response(
         "ec_transfer_params": None,
         "input_messages": None,
         "output_messages": None,
+    }
+
+
+def _usage(asked: Asked, job: Job) -> dict[str, Any]:
+    finished = job.choices[0].finished
+    return {
+        "input_tokens": asked.prompt_tokens[0],
+        "input_tokens_details": {
+            "cached_tokens": finished.cached_tokens if finished else 0,
+            "cache_write_tokens": 0,
+            "input_tokens_per_turn": [],
+            "cached_tokens_per_turn": [],
+        },
+        "output_tokens": job.output_tokens,
+        "output_tokens_details": {
+            "reasoning_tokens": 0,
+            "tool_output_tokens": 0,
+            "output_tokens_per_turn": [],
+            "tool_output_tokens_per_turn": [],
+        },
+        "total_tokens": asked.prompt_tokens[0] + job.output_tokens,
     }

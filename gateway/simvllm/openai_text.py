@@ -46,9 +46,7 @@ async def chat_stream(options: Options, asked: Asked, job: Job, reply: Reply, cr
             role = {"role": "assistant", "content": ""}
             start = {"index": choice.index, "delta": role, "logprobs": None, "finish_reason": None}
             extra = {"prompt_token_ids": None, "prompt_text": None}
-            found.append(
-                event({**head, "choices": [start], **extra, **_so_far(options, asked, job)})
-            )
+            found.append(event({**head, "choices": [start], **extra, **_so_far(asked, job)}))
         deltas: list[dict[str, Any]] = [{"content": text}]
         if choice.tool:
             deltas = [_called({"arguments": text})] if text else []
@@ -68,7 +66,7 @@ async def chat_stream(options: Options, asked: Asked, job: Job, reply: Reply, cr
             if ends:
                 part["stop_reason"] = choice.stop
             part["token_ids"] = None
-            body = {**head, "choices": [part], **_so_far(options, asked, job)}
+            body = {**head, "choices": [part], **_so_far(asked, job)}
             if ends and not asked.include_usage:
                 body["system_fingerprint"] = streams.FINGERPRINT
             found.append(event(body))
@@ -121,7 +119,7 @@ async def completion_stream(
             "prompt_token_ids": None,
             "token_ids": None,
         }
-        body = {**head, "choices": [part], **_so_far(options, asked, job)}
+        body = {**head, "choices": [part], **_so_far(asked, job)}
         if last and not asked.include_usage:
             body["system_fingerprint"] = streams.FINGERPRINT
         return [event(body)]
@@ -161,7 +159,7 @@ def _around(head: dict[str, Any], index: int) -> tuple[bytes, bytes]:
     return before + b'"content":', after
 
 
-def _so_far(options: Options, asked: Asked, job: Job) -> dict[str, Any]:
+def _so_far(asked: Asked, job: Job) -> dict[str, Any]:
     return {"usage": streams.usage_so_far(asked, job)} if asked.continuous_usage else {}
 
 
