@@ -34,7 +34,6 @@ from gateway.upstream import (
     BrokenOff,
     NotConnected,
     Response,
-    TimedOut,
     Upstream,
     UpstreamError,
 )
@@ -239,7 +238,7 @@ class Proxy:
                 self.fleet.failed(pool, backend, error)
                 worth_it = not journey.forwarded and not retried and isinstance(error, RETRYABLE)
                 if not worth_it or not pool.may_retry():
-                    raise _translated(error, started=journey.forwarded) from error
+                    raise vllm_errors.of_exchange(error, started=journey.forwarded) from error
                 retried = True
             await turn.again(avoid=backend.name)
 
@@ -387,15 +386,3 @@ def _raise_for_event(error: bytes | None) -> None:
     if error is not None:
         told = b'{"error":%b}' % error
         raise vllm_errors.from_vllm(vllm_errors.status_in(told), told)
-
-
-def _translated(error: UpstreamError, *, started: bool) -> errors.GatewayError:
-    match error:
-        case TimedOut(phase="next_event"):
-            return errors.upstream_broke_off(stalled=True)
-        case TimedOut(phase=phase):
-            return errors.upstream_timeout(phase.replace("_", " "))
-        case _ if started:
-            return errors.upstream_broke_off(stalled=False)
-        case _:
-            return errors.upstream_error(f"The model server failed before it answered: {error}")

@@ -7,6 +7,7 @@ import msgspec
 
 from gateway import errors
 from gateway.errors import GatewayError
+from gateway.response import TimedOut, UpstreamError
 
 # How vLLM says that a request does not fit: its prompt, or the answer it asks for (0.32.0).
 _TOO_LONG = ("context length", "max_model_len")
@@ -31,6 +32,19 @@ def from_vllm(status: int, body: bytes) -> GatewayError:
     if 400 <= status < 500:
         return GatewayError(400, "bad_request", message, param=param)
     return errors.upstream_error(f"The model server failed with status {status}: {message}")
+
+
+def of_exchange(error: UpstreamError, *, started: bool) -> GatewayError:
+    """What the caller is told of an exchange that broke; ``started``: some of the answer has left."""
+    match error:
+        case TimedOut(phase="next_event"):
+            return errors.upstream_broke_off(stalled=True)
+        case TimedOut(phase=phase):
+            return errors.upstream_timeout(phase.replace("_", " "))
+        case _ if started:
+            return errors.upstream_broke_off(stalled=False)
+        case _:
+            return errors.upstream_error(f"The model server failed before it answered: {error}")
 
 
 def status_in(body: bytes) -> int:
