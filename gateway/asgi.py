@@ -96,6 +96,7 @@ class DataPlane:
         self._tasks = [
             asyncio.create_task(self.publisher.run()),
             asyncio.create_task(self._cut_the_stuck()),
+            asyncio.create_task(self.proxy.lateness.watch()),
             asyncio.create_task(self.proxy.shadow.run()),
             asyncio.create_task(resume(self.fleet)),
         ]

@@ -306,6 +306,11 @@ def no_backend(model: str) -> GatewayError:
     return _unavailable("no_backend", message, 5)
 
 
+def overloaded(tier: str) -> GatewayError:
+    message = f"The gateway is short of CPU and takes no new requests of tier {tier} for now."
+    return _unavailable("overloaded", message, 2)
+
+
 def shutting_down() -> GatewayError:
     error = _unavailable("shutting_down", "The gateway is restarting. Try again in a second.", 1)
     error.close = True

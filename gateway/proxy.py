@@ -22,6 +22,7 @@ from gateway.exchange import BODY_SILENCE_S, HungUp, Receive, Reply, Request, Sc
 from gateway.headers import deadline_s
 from gateway.inquiry import Register
 from gateway.journey import Journey
+from gateway.lateness import Lateness
 from gateway.metrics import Metrics
 from gateway.pools import Pool
 from gateway.queue import Turn
@@ -75,6 +76,7 @@ class Proxy:
         self.quotas = Quotas()
         self.shadow = Shadowing(directory)
         self.register = Register()
+        self.lateness = Lateness()
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,6 +167,8 @@ class Proxy:
         wanted = journey.wanted = journey.placement = resolve(
             caller.policy, caller.tenant_rules, caller.key_rules, call.statement, caller.moved_to
         )
+        if self.lateness.short_of_cpu and wanted.tier.priority < 0:
+            raise errors.overloaded(wanted.tier.name)
         pool.refuse_if_dark(call.model)
         cost, footprint = pool.work_of(call, caller.tenant, wanted.task_type)
         journey.reserved = cost
