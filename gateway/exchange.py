@@ -208,8 +208,10 @@ class Reply:
 
     async def write(self, chunk: bytes) -> None:
         self.blocked_at = asyncio.get_running_loop().time()
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        self.blocked_at = None
+        try:
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        finally:
+            self.blocked_at = None
 
     @property
     def takes_more(self) -> bool:

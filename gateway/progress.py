@@ -5,7 +5,6 @@ comment is an error event, and no client retries it.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable
 
 from gateway import headers
@@ -27,8 +26,9 @@ async def told(journey: Journey, turn: Awaitable[None]) -> None:
         await turn
     finally:
         telling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await telling  # so that two tasks never write at once
+        # So that two tasks never write at once.  Awaited itself, its cancellation would hide that
+        # of a caller who leaves just now.
+        await asyncio.wait([telling])
 
 
 async def say_dispatched(journey: Journey) -> None:

@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gateway import inquiry
+from gateway import errors, inquiry
 from gateway.core import estimate
 from gateway.core.policy import KeyRules, default_policy
 from gateway.core.presets import preset
+from gateway.queue import Turn
 from tests.support.clock import until
 
 
@@ -160,6 +161,25 @@ async def test_a_stream_that_asked_is_told_its_place_while_it_waits(gateway):
     assert call.events[0].startswith(": queued position=1")
     assert any(event.startswith(": dispatched tier=realtime priority=10") for event in call.events)
     assert call.events[-1] == "data: [DONE]"
+
+
+async def test_a_request_cut_as_its_turn_comes_is_cut(gateway, monkeypatch):
+    taken = Turn.taken
+
+    async def then_cut(turn):
+        await asyncio.sleep(0)  # so that the telling has begun
+        await taken(turn)
+        (journey,) = gateway.proxy.register.journeys.values()
+        asyncio.get_running_loop().call_soon(journey.cut, errors.cancelled())
+
+    monkeypatch.setattr(Turn, "taken", then_cut)
+    headers = {"x-laneway-progress": "1"}
+    body = {"model": "qwen", "messages": [], "stream": True}
+    async with gateway.ask("/v1/chat/completions", body, headers=headers) as call:
+        await call.done()
+
+    assert (call.status, call.json()["error"]["code"]) == (409, "cancelled")
+    assert (gateway.vllm.generations, gateway.in_flight) == ([], 0)
 
 
 async def test_a_stream_that_was_told_its_place_is_refused_by_an_event(gateway):
