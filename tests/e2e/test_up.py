@@ -4,12 +4,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from django.conf import settings
 
 from tests.support.services import postgresql, redis_server
 from tests.support.started import DOWN_WITHIN_S, MANAGE, Started, free_port, outside, started
@@ -268,3 +270,28 @@ def test_it_runs_on_uvicorn_with_postgresql_and_redis(tmp_path):
         log = (laneway.home / "logs/server.log").read_text()
         assert "Traceback" not in laneway.text + log
         assert "uvicorn.access" not in log  # a line for each request would cost more than its queue
+
+
+def test_a_page_that_hangs_does_not_keep_a_bare_server_from_ending(tmp_path):
+    port, log = str(free_port()), tmp_path / "bare.log"
+    line = (sys.executable, "-m", "uvicorn", "--port", port, "--timeout-graceful-shutdown", "1")
+    with log.open("wb") as file:
+        server = subprocess.Popen(
+            (*line, "tests.support.hanging_site:application"),
+            cwd=settings.BASE_DIR,
+            env=outside(tmp_path / "home"),
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        within(30, lambda: "Uvicorn running" in log.read_text())
+        with socket.create_connection(("127.0.0.1", int(port))) as page:
+            page.sendall(b"GET /hang HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            within(10, lambda: "a page hangs" in log.read_text())
+            server.send_signal(signal.SIGTERM)
+            server.wait(DOWN_WITHIN_S)
+    finally:
+        server.kill()
+        server.wait()
+
+    assert "Application shutdown complete" in log.read_text()

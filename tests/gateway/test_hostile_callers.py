@@ -43,6 +43,9 @@ BODIES = {
     "line breaks as model": b'{"model": "qwen\\r\\nx-evil: 1", "messages": []}',
     "line breaks in the task": with_field('"metadata": {"task_type": "a\\r\\nx-evil: 1"}'),
     "line breaks in the service tier": with_field('"service_tier": "a\\r\\nx-evil: 1"'),
+    "another script in the task": with_field('"metadata": {"task_type": "\u4e2d\u00fc"}'),
+    "another script in the service tier": with_field('"service_tier": "\u4e2d\u00fc"'),
+    "another script as model": '{"model": "\u4e2d\u00fc", "messages": []}'.encode(),
     "metadata as text": with_field('"metadata": "x", "stream_options": 3, "n": {}, "nvext": []'),
     "messages as a number": b'{"model": "qwen", "messages": 3, "prompt": {"a": []}, "input": true}',
     "a negative n": with_field('"n": -5, "best_of": -1e308, "max_tokens": -7'),
@@ -79,6 +82,8 @@ HEADERS = {
     "a broken trace": {"traceparent": "00-zz-\xff", "tracestate": "\xff"},
     "a content encoding": {"content-encoding": "gzip"},
     "an expectation": {"expect": "100-continue", "te": "trailers", "upgrade": "h2c"},
+    "an alias in Latin 1": {"x-llm-d-inference-objective": "\xe9t\xe9"},
+    "an alias that ends a line": {"x-llm-d-inference-objective": "a\x0bb\x85c"},
     "priority for vLLM": {"x-vllm-priority": "-99", "connection": "x-vllm-priority"},
 }
 
