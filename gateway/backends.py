@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 DISCOVERY_S = 30.0
 TIMEOUT_S = 2.0
+MOST_ANSWER_S, MOST_ANSWER_BYTES = 5.0, 4 * 1024 * 1024  # a vLLM's metrics: 0.1 MB
 FAILURES_TO_DOWN = 2
 PROBE_TIMEOUT_S = 10.0
 PROBE_PRIORITY = -10  # in vLLM's polarity: before everything
@@ -177,31 +178,46 @@ class Fleet:
         """One round of questions; whether the server showed its metrics.  It is healthy when it
         says so: a server whose figures are away is still served."""
         now = asyncio.get_running_loop().time()
-        headers = _authorization(backend)
-        base = backend.row.url
-        (await self._http.get(f"{base}/health", headers=headers)).raise_for_status()
+        await self._fetch(backend, "/health")
         if not backend.up or now - backend.discovered_at > DISCOVERY_S:
-            listing = await self._http.get(f"{base}/v1/models", headers=headers)
-            backend.models = read_models(listing.raise_for_status().json())
-            backend.told_policy = await self._told_policy(base, headers)
+            backend.models = read_models(_decoded(await self._fetch(backend, "/v1/models")))
+            backend.told_policy = await self._told_policy(backend)
             backend.discovered_at = now
         try:
             asked_at = asyncio.get_running_loop().time()
-            metrics = await self._http.get(f"{base}/metrics", headers=headers)
-            figures = read_figures(metrics.raise_for_status().text, now)
+            metrics = await self._fetch(backend, "/metrics")
+            figures = read_figures(metrics.decode(errors="replace"), now)
         except (httpx.HTTPError, ValueError):
             return False
         backend.saw(figures)
         backend.witness.polled(figures.scrape.waiting, int(asked_at * 1000))
-        return figures.kv_tokens is not None or b"vllm:" in metrics.content
+        return figures.kv_tokens is not None or b"vllm:" in metrics
 
-    async def _told_policy(self, base: str, headers: dict[str, str]) -> SchedulingPolicy:
+    async def _told_policy(self, backend: Backend) -> SchedulingPolicy:
         """Most servers keep /server_info closed, which is no fault."""
         try:
-            answer = await self._http.get(f"{base}{PATH}", headers=headers)
-            return read_server_info(answer.raise_for_status().json()).policy
+            return read_server_info(_decoded(await self._fetch(backend, PATH))).policy
         except (httpx.HTTPError, ValueError):
             return "unknown"
+
+    async def _fetch(self, backend: Backend, path: str) -> bytes:
+        """What a server answers, if that comes to an end: httpx bounds the silence before each
+        piece alone, and cancelled from outside it would lose a connection (httpcore issue 1093).
+
+        Raises:
+            httpx.HTTPError: no answer, or no good one.
+            ValueError: too much of it, or too slowly.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at, url = loop.time() + MOST_ANSWER_S, backend.row.url + path
+        async with self._http.stream("GET", url, headers=_authorization(backend)) as answer:
+            answer.raise_for_status()
+            body = b""
+            async for piece in answer.aiter_bytes():
+                body += piece
+                if len(body) > MOST_ANSWER_BYTES or loop.time() > give_up_at:
+                    raise ValueError(f"its answer to {path} does not come to an end")
+        return body
 
     async def _probe(self, pool: Pool, backend: Backend) -> None:
         """Half open: one tiny completion decides.  A server that has no completions but says so
@@ -227,6 +243,13 @@ class Fleet:
 
 def _authorization(backend: Backend) -> dict[str, str]:
     return {"authorization": f"Bearer {backend.api_key}"} if backend.api_key else {}
+
+
+def _decoded(body: bytes) -> object:
+    try:
+        return msgspec.json.decode(body)
+    except RecursionError:
+        raise ValueError("its answer is nested beyond reading") from None
 
 
 async def _either(event: asyncio.Event, seconds: float) -> None:

@@ -44,18 +44,25 @@ async def behave(peer: Peer) -> None:
     await peer.send(STREAM if stream else whole(HELLO))
 
 
+async def serve(peer: Peer) -> None:
+    """One request, as a model server of one model would."""
+    head = await peer.head()
+    if head.startswith(b"POST"):
+        await behave(peer)
+        return
+    await peer.request()
+    listing = b'{"data": [{"id": "qwen"}]}' if b" /v1/models " in head else b""
+    await peer.send(whole(listing))
+
+
 def server_of(misbehaviours: list[Script]) -> Script:
-    """A model server of one model, which misbehaves once for each of them."""
+    """A model server that misbehaves once for each of them."""
 
     async def script(peer: Peer) -> None:
         while True:
             head = await peer.head()
-            if head.startswith(b"POST"):
-                await (misbehaviours.pop() if misbehaviours else behave)(peer)
-                continue
-            await peer.request()
-            listing = b'{"data": [{"id": "qwen"}]}' if b" /v1/models " in head else b""
-            await peer.send(whole(listing))
+            asked = head.startswith(b"POST") and misbehaviours
+            await (misbehaviours.pop() if asked else serve)(peer)
 
     return script
 
@@ -214,6 +221,62 @@ async def test_a_connection_that_closes_as_it_is_used_again_is_noticed_by_nobody
             async with gateway.chat(stream=False) as call:
                 await call.done()
             assert (call.status, call.content) == (200, HELLO)
+
+
+# What a server says of itself
+
+
+async def endless(peer: Peer) -> None:
+    await peer.send(OK + b"transfer-encoding: chunked\r\n\r\n")
+    while True:
+        await peer.send(chunk(b"vllm: " * 1_000))
+
+
+async def nested(peer: Peer) -> None:
+    await peer.send(whole(b'{"data":' + b"[" * 100_000))
+
+
+async def slow(peer: Peer) -> None:
+    await peer.send(OK + b"transfer-encoding: chunked\r\n\r\n")
+    while True:
+        await peer.send(chunk(b"v"))
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("path", [b"/health", b"/v1/models", b"/metrics", b"/server_info"])
+@pytest.mark.parametrize("say", [endless, nested, slow], ids=lambda say: say.__name__)
+async def test_a_server_that_speaks_of_itself_without_end_is_asked_again(
+    gateway, monkeypatch, path, say
+):
+    monkeypatch.setattr("gateway.backends.MOST_ANSWER_S", 0.1)
+    asked = []
+
+    async def script(peer: Peer) -> None:
+        while True:
+            head = await peer.head()
+            asked.append(head.split()[1].startswith(path))
+            if asked[-1] and sum(asked) < 3:
+                await peer.request()
+                await say(peer)
+            else:
+                await serve(peer)
+
+    async with HostileServer(script) as server:
+        fleet, state = gateway.proxy.fleet, gateway.proxy.directory.state
+        row = BackendRow("gpu-2", "default", str(server.origin), "priority", 2, True)
+        fleet.configure([row], state.policy, state.policy_version)
+        backend = gateway.pool.backends["gpu-2"]
+
+        await until(lambda: _woken(backend) and sum(asked) >= 3 and backend.up, timeout_s=15)
+        async with gateway.chat(stream=False) as call:
+            await call.done()
+        assert (call.status, call.content) == (200, HELLO)
+
+
+def _woken(backend: Any) -> bool:
+    backend.wake.set()
+    backend.discovered_at = float("-inf")
+    return True
 
 
 # Streams, by plain ASGI and by the short way
