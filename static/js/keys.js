@@ -1,7 +1,7 @@
 // Single keys: what each does (pure), and the page's help.  Every one of them has a button as well.
 
 const PAGES = { l: "/live/", a: "/alerts/", t: "/tenants/", p: "/policy/", u: "/audit/" };
-const ALONE = { "?": "help", "/": "filter", " ": "freeze", "[": "earlier", "]": "later", d: "density", k: "board", p: "pause" };
+const ALONE = { "?": "help", "/": "filter", " ": "freeze", "[": "earlier", "]": "later", d: "density", k: "board", p: "pause", u: "undo", w: "line" };
 const WAITS_MS = 1500; // between g and what follows it
 
 /**

@@ -235,6 +235,8 @@ const keys = {
   board: () => location.assign(find("[data-board]").href),
   go: ({ to }) => document.querySelector(`.rail a[href="${to}"]`)?.click(),
   tier: ({ tier }) => newest && poolOf(newest).tiers[tier] && choose(onlyTier(poolOf(newest).tiers[tier].name)),
+  undo: () => document.querySelector("[data-toasts] [data-undo] button")?.click(),
+  line: () => find("[data-line] a")?.focus(),
   pause: () => document.dispatchEvent(new CustomEvent("laneway:pause", { detail: { tier: view.filter.tier[0] ?? null } })),
 };
 

@@ -53,6 +53,8 @@ test("keys do what the help says, and g waits for what follows it", () => {
   assert.deepEqual(meaning({ key: " ", atMs: 0 }, null), { act: "freeze" });
   assert.deepEqual(meaning({ key: "3", atMs: 0 }, null), { act: "tier", tier: 2 });
   assert.deepEqual(meaning({ key: "p", atMs: 0 }, null), { act: "pause" });
+  assert.deepEqual(meaning({ key: "u", atMs: 0 }, null), { act: "undo" });
+  assert.deepEqual(meaning({ key: "w", atMs: 0 }, null), { act: "line" });
   assert.deepEqual(meaning({ key: "g", atMs: 0 }, null), { act: "await" });
   assert.deepEqual(meaning({ key: "p", atMs: 900 }, 100), { act: "go", to: "/policy/" });
   assert.deepEqual(meaning({ key: "p", atMs: 9000 }, 100), { act: "pause" });
