@@ -70,7 +70,10 @@ class RuleForm(forms.Form):
         help_text="UTC, like mon-fri 08:00-18:00",
     )
     runbook = forms.URLField(
-        max_length=500, required=False, assume_scheme="https", help_text="What to do, as a link."
+        max_length=500,
+        required=False,
+        assume_scheme="https",
+        help_text="What to do, as a link; else the page Runbook is linked.",
     )
     hidden_while = forms.ModelChoiceField(
         queryset=Rule.objects.all(),

@@ -40,8 +40,7 @@ def of(
     lines += [
         f"The silence of {owner(one)} ended {moment(one.ends_at)}: {one.reason}" for one in ended
     ]
-    if rule.runbook:
-        lines.append(f"Runbook: {rule.runbook}")
+    lines.append(f"Runbook: {rule.what_to_do}")
     since = incident.opened_at - marks.CAUSE
     lines.append(f"Charts: {whole(charts(since, at, first.pool, first.tier))}")
     return Message(

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.urls import reverse
 
 from dashboard.alerts import rules
 from dashboard.alerts.hours import ALWAYS, parsed
@@ -80,6 +81,12 @@ class Rule(models.Model):
     def judged(self) -> Metric:
         """What nobody knows any more is shown by its key, and never judged."""
         return METRICS.get(self.metric) or Metric(self.metric, self.metric, "count", "")
+
+    @property
+    def what_to_do(self) -> str:
+        """A whole address: its own runbook, else its metric's section in Laneway's."""
+        own = f"{settings.LANEWAY_URL}{reverse('alerts:runbook')}#{self.metric}"
+        return self.runbook or own
 
     @property
     def most_urgent(self) -> bool:

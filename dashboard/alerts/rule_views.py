@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from dashboard.accounts.gate import open_to
 from dashboard.accounts.permissions import may_edit_alert_rules, may_watch
 from dashboard.alerts import cards, changes, preview, thresholds, wording
+from dashboard.alerts import runbook as runbook_text
 from dashboard.alerts.forms import RuleForm
 from dashboard.alerts.models import Rule
 from dashboard.alerts.views import shell
@@ -31,6 +32,14 @@ def _firing(rule: Rule) -> tuple[int, str]:
     """How much of it fires, and the worst of that."""
     severities = [row.severity for row in rule.states.all() if row.severity]
     return len(severities), "crit" if "crit" in severities else "warn"
+
+
+@open_to(may_watch)
+@require_safe
+def runbook(request: HttpRequest) -> HttpResponse:
+    introduction, sections = runbook_text.sections()
+    context = {"introduction": introduction, "sections": sections}
+    return render(request, "alerts/runbook.html", shell(request, "rules") | context)
 
 
 @open_to(may_edit_alert_rules)

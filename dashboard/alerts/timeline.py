@@ -63,8 +63,7 @@ def markdown(incident: Incident, now: datetime) -> str:
     ]
     if rule:
         head.append(f"- Rule: {wording.sentence(rule)}")
-    if rule and rule.runbook:
-        head.append(f"- Runbook: <{rule.runbook}>")
+        head.append(f"- Runbook: <{rule.what_to_do}>")
     head.append(f"- Charts: <{message.whole(charts(incident, now))}>")
     table = ["", "| UTC | what | by |", "|---|---|---|"]
     table += [

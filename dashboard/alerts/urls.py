@@ -16,6 +16,7 @@ urlpatterns = [
     path("notes/", views.notes, name="notes"),
     path("notes/<int:pk>/", views.note, name="note"),
     path("notes/<int:pk>/delete/", views.note_delete, name="note-delete"),
+    path("runbook/", rule_views.runbook, name="runbook"),
     path("rules/", rule_views.rules, name="rules"),
     path("rules/new/", rule_views.new, name="rule-new"),
     path("rules/would/", rule_views.would, name="would"),

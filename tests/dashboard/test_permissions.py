@@ -143,6 +143,7 @@ OPEN_TO: dict[str, set[str]] = {
     "alerts:notes": WATCHERS,
     "alerts:note": WATCHERS,
     "alerts:note-delete": DRAFTERS,
+    "alerts:runbook": WATCHERS,
     "alerts:rules": WATCHERS,
     "alerts:rule": WATCHERS,
     "alerts:rule-new": {"admin"},
