@@ -110,6 +110,7 @@ PAGES = {
     "alerts:notes": (),
     "alerts:note": ("pk=note",),
     "alerts:rules": (),
+    "alerts:runbook": (),
     "alerts:rule-new": (),
     "alerts:rule": ("pk=rule",),
     "alerts:silences": (),

@@ -157,7 +157,7 @@ def test_a_silence_needs_a_reason_and_shows_what_it_hides(signed_in, rule, fired
     [
         ({"term": "other"}, "Say how long"),
         ({"term": "other", "other": "soon"}, "Write a time like"),
-        ({"term": "other", "other": "31d"}, "At most 30d"),
+        ({"term": "other", "other": "31d"}, "At most 30 d"),
         ({"term": "5000"}, "not one of the available choices"),
         ({"tier": "nobody"}, "not one of the available choices"),
     ],
@@ -234,7 +234,7 @@ def test_two_admins_lose_nothing(signed_in, rule):
         ({"metric": "burn", "warn": "hot", "crit": ""}, "Write a number like 6"),
         ({"hours": "sometimes"}, "Write always, or days"),
         ({"clear_share": "200%"}, "More than 0 and at most 100%"),
-        ({"keep_s": "2d"}, "At most 1d"),
+        ({"keep_s": "2d"}, "At most 1 d"),
         ({"runbook": "javascript:alert(1)"}, "Enter a valid URL"),
         ({"name": "Standard waits"}, "There is a rule of this name"),
         ({"metric": "luck"}, "not one of the available choices"),
