@@ -7,9 +7,11 @@ from typing import Any
 from celery import Celery, bootsteps
 from celery.schedules import crontab
 from celery.signals import beat_init
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dashboard.settings")
 
+TRANSPORT_ALIASES["filesystem"] = "dashboard.broker:Transport"
 app = Celery("laneway")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ SHOWN_LINES = 12
 class Child:
     name: str
     command: Sequence[str]
+    _: KW_ONLY
     patience_s: float = 2.0  # from the request to end to the kill
     work_s: float = 0.0  # before that, to finish what it is at, where there is time for it
     restarts: bool = False

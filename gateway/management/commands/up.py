@@ -110,21 +110,22 @@ class Command(BaseCommand):
         if self.simulated_port:
             slots = str(SIMULATED_SLOTS)
             model = ("--port", str(self.simulated_port), "--max-num-seqs", slots)
-            yield Child("simvllm", (*manage, "simvllm", *model), 1.5)
+            yield Child("simvllm", (*manage, "simvllm", *model), patience_s=1.5)
         worker = ("worker", "-P", "threads", "-c", "4", "--without-gossip", "--without-mingle")
         beat = ("-B", "-s", settings.CELERY_BEAT_SCHEDULE_FILENAME, "-l", "INFO")
-        yield Child("celery", (*python, "celery", "-A", "dashboard", *worker, *beat), 2.5, True)
+        celery = (*python, "celery", "-A", "dashboard", *worker, *beat)
+        yield Child("celery", celery, patience_s=2.5, restarts=True)
         listen = {
             "daphne": ("daphne", "-b", host, "-p", port, *DAPHNE),
             "uvicorn": ("uvicorn", "--host", host, "--port", port, *UVICORN),
         }
         drain_s = DRAIN_S if server == "uvicorn" else 0
-        line = (*python, *listen[server], "dashboard.asgi:application")
-        yield Child("server", line, patience_s=4, work_s=drain_s)
+        serve = (*python, *listen[server], "dashboard.asgi:application")
+        yield Child("server", serve, patience_s=4, work_s=drain_s)
         if self.demo:
             traffic = ("--mix", "demo", "--seed", "7", "--rate", str(rate), "--forever", "--quiet")
             where = ("--url", address(), "--keys-file", str(self.keys_file))
-            yield Child("loadgen", (*manage, "loadgen", *where, *traffic), 1.5)
+            yield Child("loadgen", (*manage, "loadgen", *where, *traffic), patience_s=1.5)
 
     async def serve(self, children: Iterator[Child]) -> None:
         """Run the children until one of them dies or somebody asks for the end."""
