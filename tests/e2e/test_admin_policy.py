@@ -349,7 +349,7 @@ def test_two_admins_publish_side_by_side_and_neither_loses_anything(draft, as_be
     as_ben.get_by_role("button", name="Put my draft onto").click()
     as_ben.wait_for_url("**/draft/review/")
     changes = as_ben.locator(".changes").first.inner_text().splitlines()
-    assert changes == ["batch: max waiting 1.6k → 1.1k", "background: max wait 30m → 25m"]
+    assert changes == ["batch: max waiting 1.6k → 1.1k", "background: max wait 30 min → 25 min"]
     publish(as_ben, "less room after all")
 
     assert in_force(as_ben, "batch")[2] == "1.1k"
