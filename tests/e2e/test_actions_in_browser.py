@@ -12,13 +12,12 @@ from tests.support.chromium import IN_BROWSER
 from tests.support.started import Started, outside, started
 
 pytestmark = IN_BROWSER
-WITHIN_MS = 20_000
+WITHIN_MS = 30_000
 
 
 @pytest.fixture(scope="module")
-def laneway(tmp_path_factory):
-    home = tmp_path_factory.mktemp("actions") / "home"
-    with started(outside(home), "--demo") as running:
+def laneway(new_home):
+    with started(outside(new_home()), "--demo") as running:
         yield running
 
 

@@ -15,8 +15,8 @@ ANSWERED_S = 10.0  # a first answer comes from a model server that may be busy a
 
 
 @pytest.fixture(scope="module")
-def laneway(tmp_path_factory) -> Started:
-    with started(outside(tmp_path_factory.mktemp("laneway"))) as up:
+def laneway(new_home) -> Started:
+    with started(outside(new_home())) as up:
         yield up
 
 
@@ -87,7 +87,7 @@ def test_from_a_new_tenant_to_its_key_s_end(page, laneway):
     first = shown_key(page)
     page.get_by_text("waiting for the first request").wait_for()
     becomes(laneway, first, 200)
-    page.get_by_text("It works.").wait_for(timeout=8000)
+    page.get_by_text("It works.").wait_for()
     store(page)
     assert first not in page.content()
 

@@ -16,8 +16,8 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture(scope="module")
-def laneway(tmp_path_factory):
-    with started(outside(tmp_path_factory.mktemp("home"))) as running:
+def laneway(new_home):
+    with started(outside(new_home())) as running:
         yield running
 
 
@@ -118,14 +118,14 @@ def test_edit_look_publish_live_and_back(visit, draft, laneway):
     page.get_by_label("Why?").fill("summaries first")
     page.get_by_role("button", name="Publish v2").click()
     page.wait_for_url("**/policy/")
-    page.locator("#status", has_text=re.compile(r"v2\s+live on 1/1 gateway")).wait_for(timeout=5000)
+    page.locator("#status", has_text=re.compile(r"v2\s+live on 1/1 gateway")).wait_for()
     assert ask(laneway, "translate")[0] == "batch"
 
     page.get_by_role("link", name="v1", exact=True).click()
     page.get_by_label("Why?").fill("too slow for translators")
     page.get_by_role("button", name="Roll back to v1").click()
     page.wait_for_url("**/policy/")
-    page.locator("#status", has_text=re.compile(r"v3\s+live on 1/1 gateway")).wait_for(timeout=5000)
+    page.locator("#status", has_text=re.compile(r"v3\s+live on 1/1 gateway")).wait_for()
     assert ask(laneway, "translate")[0] == "standard"
     assert page.get_by_text("Back to v1: too slow for translators").first.is_visible()
 
@@ -150,7 +150,7 @@ def test_a_draft_is_replayed_by_a_worker_tried_with_one_tenant_and_promoted(draf
     page.wait_for_url("**/policy/")
     page.get_by_role("heading", name=re.compile("Canary: v\\d+ for 25 %")).wait_for()
     version = int(re.search(r"v(\d+)", page.locator("#canary-title").inner_text())[1])
-    page.locator("#status", has_text="live on 1/1 gateway").wait_for(timeout=5000)
+    page.locator("#status", has_text="live on 1/1 gateway").wait_for()
     on_it = page.locator("#canary .head .quiet").inner_text()
     expected = (
         ("batch", str(version)) if on_it.startswith("default;") else ("standard", str(version - 1))

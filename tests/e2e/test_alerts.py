@@ -20,8 +20,8 @@ PolicyVersion.objects.publish(default_policy(), "summaries to batch", ada)
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory):
-    served = site(tmp_path_factory.mktemp("site"))
+def started(new_home):
+    served = site(new_home())
     served.prepare(MORE)
     served.play("busy")
     served.start()

@@ -131,8 +131,8 @@ Draft(person=User.objects.get(), base=number).write(document | {"rescue_share": 
 
 
 @pytest.fixture(scope="module")
-def laneway(tmp_path_factory):
-    with started(outside(tmp_path_factory.mktemp("home"))) as running:
+def laneway(new_home):
+    with started(outside(new_home())) as running:
         yield running
 
 

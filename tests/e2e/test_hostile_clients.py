@@ -19,8 +19,8 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
-def laneway(request, tmp_path_factory) -> Iterator[Started]:
-    with started(outside(tmp_path_factory.mktemp(request.param)), "--server", request.param) as up:
+def laneway(request, new_home) -> Iterator[Started]:
+    with started(outside(new_home()), "--server", request.param) as up:
         up.server = request.param
         yield up
 

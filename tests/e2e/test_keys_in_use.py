@@ -16,8 +16,8 @@ IN_FORCE_S = 2.0  # a second by design, and one for a machine that is busy
 
 
 @pytest.fixture(scope="module")
-def laneway(tmp_path_factory):
-    with started(outside(tmp_path_factory.mktemp("home"))) as running:
+def laneway(new_home):
+    with started(outside(new_home())) as running:
         yield running
 
 

@@ -22,8 +22,8 @@ TRIES = 200  # a tenth of a second apart
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory):
-    served = site(tmp_path_factory.mktemp("site"))
+def started(new_home):
+    served = site(new_home())
     served.prepare()
     served.play("busy")
     served.start()
@@ -91,7 +91,7 @@ def _ours(url, started):
 
 
 def live(page):
-    page.locator('[data-live][data-link="live"]').wait_for(timeout=15_000)
+    page.locator('[data-live][data-link="live"]').wait_for()
     return page
 
 
@@ -431,7 +431,7 @@ def test_a_page_whose_sockets_are_blocked_asks_instead(browser, started, signed_
     page = context.new_page()
     page.goto(f"{started.url}/live/")
 
-    page.locator('[data-live][data-link="polling"]').wait_for(timeout=15_000)
+    page.locator('[data-live][data-link="polling"]').wait_for()
 
     assert "asks every 5 s" in page.locator("[data-banner]").text_content()
     assert page.locator("[data-line] tr").count() == 50

@@ -15,8 +15,8 @@ LOCUSTFILE = settings.BASE_DIR / "tests" / "load" / "locustfile.py"
 SHORT = ("--headless", "--users", "18", "--spawn-rate", "18", "--run-time", "8s")
 
 
-def test_it_counts_what_each_tier_got(tmp_path):
-    with started(outside(tmp_path / "home")) as laneway:
+def test_it_counts_what_each_tier_got(new_home, tmp_path):
+    with started(outside(new_home())) as laneway:
         done = subprocess.run(
             (
                 *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--key", laneway.key),

@@ -26,8 +26,8 @@ DEVICE = {
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory):
-    served = site(tmp_path_factory.mktemp("site"), LANEWAY_REQUIRE_MFA="yes")
+def started(new_home):
+    served = site(new_home(), LANEWAY_REQUIRE_MFA="yes")
     served.prepare()
     served.play("idle")
     served.start()

@@ -17,6 +17,7 @@ from tests.support.services import postgresql, redis_server
 from tests.support.started import DOWN_WITHIN_S, MANAGE, Started, free_port, outside, started
 
 pytestmark = pytest.mark.e2e
+LOOK_EVERY_S = 0.02
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,7 @@ def within(seconds: float, condition) -> float:
     begun = time.perf_counter()
     while not condition():
         assert time.perf_counter() - begun < seconds, f"not within {seconds} s"
+        time.sleep(LOOK_EVERY_S)
     return time.perf_counter() - begun
 
 

@@ -66,7 +66,7 @@ class Call:
             self.ended = not message.get("more_body", False)
 
     async def done(self) -> "Call":
-        await asyncio.wait_for(asyncio.shield(self._task), 5)
+        await asyncio.wait_for(asyncio.shield(self._task), 20)
         return self
 
     def json(self) -> Any:

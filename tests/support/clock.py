@@ -72,7 +72,7 @@ def on_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
     return timeless
 
 
-async def until(condition: Callable[[], object], *, timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], *, timeout_s: float = 20.0) -> None:
     """Wait until ``condition()`` is true, looking each millisecond of the running loop's time.
 
     Raises:

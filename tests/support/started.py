@@ -14,7 +14,7 @@ from pathlib import Path
 from django.conf import settings
 
 MANAGE = (sys.executable, str(settings.BASE_DIR / "manage.py"))
-UP_WITHIN_S = 60
+UP_WITHIN_S = 120  # 5 on an idle machine
 DOWN_WITHIN_S = 30  # 4 on an idle machine; a busy one has tests beside it
 
 

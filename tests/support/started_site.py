@@ -18,17 +18,18 @@ from django.conf import settings
 from django.core.management import call_command
 from django.utils import timezone
 from dashboard.live.models import WallBoard
+from gateway.management.commands.up import collect_static
 from gateway.core.policy import default_policy
 from gateway.models import PolicyVersion
 from tests.support.people import person
 call_command("migrate", verbosity=0)
-call_command("collectstatic", interactive=False, verbosity=0)
+collect_static()
 otto = person({NAME!r}, "on-call", password={PASSWORD!r})
 _, secret = WallBoard.objects.make("the kitchen", otto, timezone.now())
 (settings.LANEWAY_HOME / "board").write_text(secret)
 PolicyVersion.objects.publish(default_policy(), "the first")
 """
-TRIES = 300  # a tenth of a second apart
+TRIES = 900  # a tenth of a second apart
 
 
 class Site:

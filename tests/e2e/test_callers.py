@@ -1,6 +1,9 @@
-"""The official clients, unchanged, against a started Laneway with a simulated vLLM behind it."""
+"""Callers of a started Laneway with a simulated vLLM behind it, on either server: the official
+clients, unchanged, and two thousand that leave queued, before the first byte, and in mid-stream."""
 
+import asyncio
 import json
+import random
 import time
 
 import anthropic
@@ -8,16 +11,20 @@ import httpx
 import openai
 import pytest
 
+from tests.support.clock import until
+from tests.support.hang_ups import gauges, leave
 from tests.support.started import Started, outside, started
 
 pytestmark = pytest.mark.e2e
 
+CLIENTS = 2_000
+AT_ONCE = 100
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
-def laneway(request, tmp_path_factory) -> Started:
-    with started(outside(tmp_path_factory.mktemp(request.param)), "--server", request.param) as up:
+def laneway(request, new_home) -> Started:
+    with started(outside(new_home()), "--server", request.param) as up:
         yield up
 
 
@@ -40,6 +47,7 @@ def status_within(laneway: Started, path: str, key: str, wanted: int, *, seconds
         answer = httpx.get(laneway.address + path, headers={"authorization": f"Bearer {key}"})
         if answer.status_code == wanted:
             return True
+        time.sleep(0.02)
     return False
 
 
@@ -182,3 +190,31 @@ def test_an_admin_key_does_not_call_models(laneway):
             client.chat.completions.create(model=laneway.model, messages=HELLO)
 
     assert refused.value.code == "endpoint_not_allowed"
+
+
+async def test_a_storm_of_hang_ups_leaves_nothing_behind(laneway):
+    admin = {
+        "authorization": f"Bearer {key_of(laneway, f'storm {time.time()}', '--kind', 'admin')}"
+    }
+    rng = random.Random(7)
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one() -> str:
+        async with gate:
+            return await leave(laneway, rng)
+
+    seen = await asyncio.gather(*(one() for _ in range(CLIENTS)))
+
+    await until(lambda: not any(gauges(laneway, admin).values()), timeout_s=15)
+    assert await asyncio.to_thread(ask_once, laneway) == 200
+    assert {"queued", "streaming", "answered"} <= set(seen)
+
+
+def ask_once(laneway: Started) -> int:
+    answer = httpx.post(
+        f"{laneway.address}/v1/chat/completions",
+        headers={"authorization": f"Bearer {laneway.key}"},
+        json={"model": laneway.model, "messages": [], "max_tokens": 1},
+        timeout=30,
+    )
+    return answer.status_code
