@@ -54,12 +54,13 @@ def missing() -> str | None:
 
 
 def _held_port() -> socket.socket:
-    """Keeps a port from everyone but vLLM, which sets the same flag (vllm/entrypoints/launchers).
+    """Keeps a port from whoever asks for any, while vLLM may bind it: both allow the reuse of an
+    address on which nobody listens.
 
     It binds 15 s after its start, and by then another server's own sockets could have the number.
     """
     place = socket.socket()
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     place.bind(("127.0.0.1", 0))
     return place
 
@@ -125,7 +126,9 @@ class RealVLLM:
         self._signal(signal.SIGKILL)
 
     def stop(self) -> None:
+        """For good: the port is anybody's then."""
         self._signal(signal.SIGTERM)
+        self._place.close()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:
