@@ -161,8 +161,10 @@ async def test_a_lock_that_goes_during_the_stop_loses_nothing(site, monkeypatch)
 
 async def test_what_is_never_written_is_said(site, monkeypatch, caplog):
     monkeypatch.setattr("gateway.records.LAST_FLUSH_S", 0.2)
+    writer = site.plane.recorder._thread
     with locked(monkeypatch):
         assert await site.status() == 200
         await site.plane.stop()
+    await asyncio.to_thread(writer.join)  # else it would go on into the next test
 
     assert re.search("last [0-9]* ?records (are|may be) lost", caplog.text)
